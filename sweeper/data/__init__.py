@@ -1,0 +1,1 @@
+"""Images: readers -> manifest -> decoded cache -> augmented batches."""

@@ -1,0 +1,150 @@
+"""Every file the system writes is named here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """The folder of one trial, `<sweep>/trials/0007/`."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The trial's complete settings, as JSON."""
+        return self.root / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """What the trial logged, all attempts in one file."""
+        return self.root / "trial.log"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last finished epoch, from which the trial goes on."""
+        return self.root / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the trial's best epoch, safetensors."""
+        return self.root / "best.safetensors"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The folder of one sweep, `<sweeps>/<name>/`."""
+
+    root: Path
+
+    @property
+    def asked(self) -> Path:
+        """The search space file as the user wrote it."""
+        return self.root / "sweep.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """The complete spec, defaults and overrides filled in; what `resume` reads."""
+        return self.root / "resolved.yaml"
+
+    @property
+    def study(self) -> Path:
+        """The Optuna study, the sweep's ledger."""
+        return self.root / "study.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one driver process of the sweep."""
+        return self.root / "driver.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """Written by `sweeper stop`; the driver looks for it."""
+        return self.root / "stop"
+
+    @property
+    def log(self) -> Path:
+        """The driver's log."""
+        return self.root / "driver.log"
+
+    @property
+    def engine(self) -> Path:
+        """Ray Tune's own files; nothing in them is needed later."""
+        return self.root / "engine"
+
+    def trial(self, number: int) -> TrialPaths:
+        """Returns the paths of trial `number`."""
+        return TrialPaths(self.root / "trials" / f"{number:04d}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds all sweeps, `./sweeps` unless `--root` or `SWEEPER_ROOT` says otherwise."""
+
+    root: Path
+
+    @property
+    def mlflow_store(self) -> Path:
+        """MLflow's SQLite file, shared by all sweeps of the workspace."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifact folder."""
+        return self.root / "mlartifacts"
+
+    def sweep(self, name: str) -> SweepPaths:
+        """Returns the paths of the sweep called `name`."""
+        return SweepPaths(self.root / name)
+
+
+@dataclass(frozen=True)
+class CachePaths:
+    """What may be deleted at any time and is made again: decoded images and converted weights."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> CachePaths:
+        """`SWEEPER_CACHE`, or `sweeper` under the user's cache folder."""
+        if explicit := os.environ.get("SWEEPER_CACHE"):
+            return cls(Path(explicit).absolute())
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return cls(Path(base) / "sweeper")
+
+    def images(self, fingerprint: str) -> Path:
+        """The folder of one decoded data set."""
+        return self.root / "images" / fingerprint
+
+    def weights(self, name: str) -> Path:
+        """The converted weights called `name`, safetensors."""
+        return self.root / "weights" / f"{name}.safetensors"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path` and moves it there when the block ends well.
+
+    A reader sees the old file or the whole new one, never a part. The file is flushed to disk before
+    it is moved, so a power cut does not leave an empty one under the final name.
+
+    Args:
+        path: where the file belongs; its folder is made if missing.
+
+    Yields:
+        The path to write to. It is removed if the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield aside
+        with aside.open("rb") as handle:
+            os.fsync(handle.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

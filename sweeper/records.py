@@ -1,0 +1,141 @@
+"""What happened: the values that flow back from a trial to the ledger, MLflow and the leaderboard."""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ParamValue = str | int | float | bool | None
+"""What one searched parameter can be; Optuna's categorical choices allow the same five types."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Metric(_Record):
+    """How one number of an epoch is named, ordered and printed; everything that ranks reads this."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    format: str
+    """A format specification, as in `format(value, metric.format)`."""
+
+
+METRICS: Final[dict[str, Metric]] = {
+    name: Metric(name=name, title=title, higher_is_better=higher, format=spec)
+    for name, title, higher, spec in (
+        ("top1", "top-1", True, ".4f"),
+        ("top5", "top-5", True, ".4f"),
+        ("macro_f1", "macro F1", True, ".4f"),
+        ("balanced_accuracy", "balanced acc.", True, ".4f"),
+        ("val_loss", "val loss", False, ".4f"),
+    )
+}
+"""The metrics an objective can name, all measured on the validation split."""
+
+
+class EpochMetrics(_Record):
+    """One finished epoch of one trial."""
+
+    epoch: int = Field(ge=1)
+    """Epochs finished so far: 1 after the first."""
+    top1: float
+    """Share of validation images whose best guess is right, 0 to 1."""
+    top5: float
+    """Share of validation images whose class is among the best five guesses, 0 to 1."""
+    macro_f1: float
+    """F1 averaged over classes, each class counting the same, 0 to 1."""
+    balanced_accuracy: float
+    """Recall averaged over classes, 0 to 1."""
+    val_loss: float
+    """Mean cross entropy on the validation split, without label smoothing, in nats."""
+    train_loss: float
+    """Mean training loss over the epoch, as optimised."""
+    lr: float
+    """The largest learning rate used in the epoch's last step."""
+    train_seconds: float
+    """Seconds spent in training steps, data waits included, evaluation and saving not."""
+    eval_seconds: float
+    """Seconds spent evaluating."""
+    images_per_second: float
+    """Training images over training seconds."""
+    peak_memory_mb: float
+    """Peak device memory (CUDA) or resident memory of the process (CPU) so far, in MiB."""
+
+    def value(self, objective: str) -> float:
+        """Returns the metric called `objective`, one of `METRICS`."""
+        return float(getattr(self, METRICS[objective].name))
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. The last three are final: a trial never leaves them."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the state is final."""
+        return self in (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
+
+
+class Decision(Enum):
+    """What the ledger answers to a reported epoch."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class Failure(_Record):
+    """Why a trial failed, with what is needed to look into it."""
+
+    reason: str
+    """One line: the exception's type and message, or what became of the worker."""
+    traceback: str = ""
+    """The worker's traceback; empty when the worker died without one."""
+
+
+class Suggestion(_Record):
+    """A point of the search space with the trial number the ledger gave it."""
+
+    number: int = Field(ge=0)
+    attempt: int = Field(default=1, ge=1)
+    """1 for a new trial; one more each time a lost or interrupted trial is taken up again."""
+    params: dict[str, ParamValue]
+    """Values by the name the search space gives them, inactive parameters left out."""
+
+
+class TrialRecord(_Record):
+    """Everything the ledger knows of one trial."""
+
+    number: int = Field(ge=0)
+    state: TrialState
+    params: dict[str, ParamValue]
+    epochs: tuple[EpochMetrics, ...] = ()
+    """In order, without gaps or repeats, however often the trial was interrupted."""
+    attempts: int = 0
+    """How many times the trial was started."""
+    failure: Failure | None = None
+    started: float | None = None
+    """Seconds since the Unix epoch; None while waiting."""
+    finished: float | None = None
+    """Seconds since the Unix epoch; None until the trial is over."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds the trial spent training and evaluating; waits and interruptions do not count."""
+        return sum(epoch.train_seconds + epoch.eval_seconds for epoch in self.epochs)
+
+    def best_epoch(self, objective: str) -> EpochMetrics | None:
+        """Returns the epoch with the best `objective`, the earliest among equals; None without epochs."""
+        if not self.epochs:
+            return None
+        sign = 1.0 if METRICS[objective].higher_is_better else -1.0
+        return max(self.epochs, key=lambda epoch: sign * epoch.value(objective))

@@ -1,0 +1,1 @@
+"""5. What is written for people to look at: MLflow. The only import of mlflow."""
