@@ -1,0 +1,152 @@
+"""Rules between parts of a search space file; each is a small function that yields what breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import ValidationError
+
+from sweeper.errors import SpecError, nearest
+from sweeper.records import ParamValue
+from sweeper.spec.document import Keys
+from sweeper.spec.naming import setting_names, setting_path
+from sweeper.spec.resolve import resolve
+from sweeper.spec.sentences import sentence
+from sweeper.spec.space import LogUniform, Parameter, Uniform
+from sweeper.spec.sweep import SweepSpec
+
+Problem = tuple[Keys, str]
+"""A key path and the sentence that says what is wrong there."""
+
+
+def find_problems(spec: SweepSpec) -> list[Problem]:
+    """Returns everything wrong with a spec whose parts are right one by one."""
+    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec)]
+    # Values can only be tried in their settings once all names are right.
+    return problems or [*_values(spec), *_points(spec)]
+
+
+def require_valid(spec: SweepSpec) -> None:
+    """Refuses a spec built in Python that breaks a rule between its parts.
+
+    Raises:
+        SpecError: with one line a problem.
+    """
+    if problems := find_problems(spec):
+        raise SpecError("\n".join(f"{'.'.join(map(str, path))}: {message}" for path, message in problems))
+
+
+def _spaces(spec: SweepSpec) -> Iterator[tuple[Keys, str | None, Mapping[str, Parameter]]]:
+    yield ("space",), None, spec.space
+    for pattern, override in spec.overrides.items():
+        yield ("overrides", pattern, "space"), pattern, override.space
+
+
+def _names(spec: SweepSpec) -> Iterator[Problem]:
+    places = [(path, name) for path, _, space in _spaces(spec) for name in space]
+    places += [
+        (("overrides", p, "set"), name) for p, override in spec.overrides.items() for name in override.set
+    ]
+    places += [(("points", index), name) for index, point in enumerate(spec.points) for name in point]
+    for path, name in places:
+        if setting_path(name) is None:
+            yield (*path, name), f"`{name}` is not a setting{nearest(name, setting_names()) or '.'}"
+        elif path[0] == "overrides" and name == "backbone":
+            yield (*path, name), "an override is chosen by the backbone and cannot change it."
+
+
+def _backbone(spec: SweepSpec) -> Iterator[Problem]:
+    if not spec.backbones:
+        yield ("backbone",), "a sweep needs `backbone: <timm model>` or a choice of backbones in `space`."
+    for pattern in spec.overrides:
+        if spec.backbones and not any(
+            pattern in dict(spec.matching_overrides(name)) for name in spec.backbones
+        ):
+            names = ", ".join(f"`{name}`" for name in spec.backbones)
+            yield ("overrides", pattern), f"`{pattern}` matches none of the sweep's backbones: {names}."
+
+
+def _conditions(spec: SweepSpec) -> Iterator[Problem]:
+    for path, _, space in _spaces(spec):
+        known = {**spec.space, **space}
+        for name, parameter in space.items():
+            for parent, allowed in parameter.when.items():
+                at = (*path, name, "when", parent)
+                if parent not in known:
+                    yield (
+                        at,
+                        f"`when` names `{parent}`, which is not in the space{nearest(parent, known) or '.'}",
+                    )
+                elif bad := [value for value in allowed if not known[parent].contains(value)]:
+                    yield at, f"`{parent}` can never be `{bad[0]}`, so `{name}` would never apply."
+            if _depends_on_itself(name, known):
+                yield (*path, name, "when"), f"`{name}` depends on itself through its conditions."
+
+
+def _depends_on_itself(name: str, space: Mapping[str, Parameter]) -> bool:
+    seen: set[str] = set()
+    waiting = list(space[name].when)
+    while waiting:
+        parent = waiting.pop()
+        if parent == name:
+            return True
+        if parent in space and parent not in seen:
+            seen.add(parent)
+            waiting.extend(space[parent].when)
+    return False
+
+
+def _grid(spec: SweepSpec) -> Iterator[Problem]:
+    if spec.search.sampler != "grid":
+        return
+    for path, _, space in _spaces(spec):
+        for name, parameter in space.items():
+            if isinstance(parameter, (Uniform, LogUniform)):
+                yield (
+                    (*path, name),
+                    f"`sampler: grid` needs finite parameters; list the values of `{name}` with `choice`.",
+                )
+
+
+def _values(spec: SweepSpec) -> Iterator[Problem]:
+    """Tries the ends of every range, and every choice, in the settings they are meant for."""
+    for backbone in spec.backbones:
+        chosen: dict[str, ParamValue] = {"backbone": backbone}
+        base = _rule_broken(spec, chosen)
+        if base is not None:
+            yield _set_by_override(spec, backbone, base[0]) or base[0], base[1]
+            continue
+        for scoped in spec.parameters(backbone):
+            path: Keys = ("space",) if scoped.scope is None else ("overrides", scoped.scope, "space")
+            for value in scoped.parameter.ends:
+                broken = _rule_broken(spec, {**chosen, scoped.name: value})
+                if broken is not None:
+                    yield (*path, scoped.name), broken[1]
+                    break
+
+
+def _set_by_override(spec: SweepSpec, backbone: str, path: Keys) -> Keys | None:
+    for pattern, override in spec.matching_overrides(backbone):
+        for name in override.set:
+            if setting_path(name) == path:
+                return ("overrides", pattern, "set", name)
+    return None
+
+
+def _rule_broken(spec: SweepSpec, point: Mapping[str, ParamValue]) -> Problem | None:
+    try:
+        resolve(spec, point)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return first["loc"], sentence(first)
+    return None
+
+
+def _points(spec: SweepSpec) -> Iterator[Problem]:
+    for index, point in enumerate(spec.points):
+        known = {scoped.name: scoped.parameter for scoped in spec.parameters(spec.backbone_of(point))}
+        for name, value in point.items():
+            if name not in known:
+                yield ("points", index, name), f"`{name}` is not in the space{nearest(name, known) or '.'}"
+            elif not known[name].contains(value):
+                yield ("points", index, name), f"`{name}` can never be `{value}`; widen its range in `space`."

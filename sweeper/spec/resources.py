@@ -1,0 +1,32 @@
+"""The `resources:` section: what one trial gets of the machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from sweeper.spec.model import Section
+
+
+def _word_or_number(value: Any) -> str:
+    return "word" if isinstance(value, str) else "number"
+
+
+GpuShare = Annotated[
+    Annotated[Literal["auto"], Tag("word")] | Annotated[float, Field(ge=0), Tag("number")],
+    Discriminator(_word_or_number),
+]
+
+
+class ResourcesSpec(Section):
+    """What each trial is given; how many run at once follows from it."""
+
+    cpus_per_trial: float = Field(default=1, gt=0)
+    """CPU cores; on a machine without a GPU also the number of threads a trial computes with."""
+    gpus_per_trial: GpuShare = "auto"
+    """GPUs, a fraction to share one; `auto` is 1 where there is any GPU and 0 elsewhere."""
+    max_concurrent: int | None = Field(default=None, ge=1)
+    """Trials at once, where fewer than fit are wanted."""
+    retries: int = Field(default=2, ge=0)
+    """How often a trial whose worker or node was lost is taken up again from its checkpoint."""

@@ -1,0 +1,99 @@
+"""The `search:` section: how points are chosen, when a trial is stopped early, and what counts as good."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from sweeper.spec.model import Section
+
+ObjectiveName = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "val_loss"]
+
+
+class AshaSpec(Section):
+    """Asynchronous successive halving: at each rung only the best 1/`reduction` go on (Li et al., 2020)."""
+
+    grace_epochs: int = Field(default=1, ge=1)
+    """Epochs every trial gets; the first rung. The next ones are `reduction` times further each."""
+    reduction: int = Field(default=3, ge=2)
+    """One in this many trials passes a rung."""
+
+
+class HyperbandSpec(Section):
+    """Several successive halvings with different first rungs, trials shared among them (Li et al., 2018)."""
+
+    grace_epochs: int = Field(default=1, ge=1)
+    """First rung of the most eager bracket."""
+    reduction: int = Field(default=3, ge=2)
+    """One in this many trials passes a rung."""
+
+
+class MedianSpec(Section):
+    """Stops a trial whose best value so far is worse than the median of earlier trials at the same epoch."""
+
+    grace_epochs: int = Field(default=1, ge=0)
+    """Epochs no trial is stopped in."""
+    startup_trials: int = Field(default=5, ge=1)
+    """Trials that must have finished before any is stopped."""
+
+
+StopRule = AshaSpec | HyperbandSpec | MedianSpec
+
+
+class StopSpec(Section):
+    """Exactly one early-stopping rule with its settings."""
+
+    asha: AshaSpec | None = None
+    """Asynchronous successive halving."""
+    hyperband: HyperbandSpec | None = None
+    """Hyperband."""
+    median: MedianSpec | None = None
+    """Median stopping."""
+
+    @model_validator(mode="after")
+    def names_one_rule(self) -> Self:
+        """Two rules at once would have no meaning."""
+        if sum(rule is not None for rule in (self.asha, self.hyperband, self.median)) != 1:
+            raise ValueError("needs exactly one of `asha`, `hyperband`, `median`")
+        return self
+
+    @property
+    def rule(self) -> StopRule | None:
+        """The one rule that is set."""
+        return self.asha or self.hyperband or self.median
+
+
+def _name_or_settings(value: Any) -> str:
+    return "name" if isinstance(value, str) else "settings"
+
+
+Stop = Annotated[
+    Annotated[Literal["none", "asha", "hyperband", "median"], Tag("name")]
+    | Annotated[StopSpec, Tag("settings")],
+    Discriminator(_name_or_settings),
+]
+
+_RULES: dict[str, type[StopRule]] = {"asha": AshaSpec, "hyperband": HyperbandSpec, "median": MedianSpec}
+
+
+class SearchSpec(Section):
+    """How the next point is chosen and what is optimised."""
+
+    trials: int = Field(default=20, ge=1)
+    """Trials in the sweep, seed points included; with `sampler: grid`, at most this many of the grid."""
+    sampler: Literal["tpe", "random", "grid", "gp"] = "tpe"
+    """`tpe` (Parzen estimators), `random`, `grid` (every combination of finite parameters), `gp` (Gaussian process)."""
+    stop: Stop = "none"
+    """Early stopping: a rule's name for its defaults, or `{asha: {grace_epochs: 2, reduction: 3}}`."""
+    objective: ObjectiveName = "top1"
+    """The validation metric that ranks trials, each at its best epoch; `val_loss` is minimised, the rest maximised."""
+    storage: str | None = None
+    """Optuna storage URL of the ledger, e.g. postgresql://...; by default an SQLite file in the sweep's folder."""
+
+    @property
+    def stop_rule(self) -> StopRule | None:
+        """The early-stopping rule with its settings, or None."""
+        if isinstance(self.stop, StopSpec):
+            return self.stop.rule
+        return _RULES[self.stop]() if self.stop in _RULES else None
