@@ -44,9 +44,7 @@ def _spaces(spec: SweepSpec) -> Iterator[tuple[Keys, str | None, Mapping[str, Pa
 
 def _names(spec: SweepSpec) -> Iterator[Problem]:
     places = [(path, name) for path, _, space in _spaces(spec) for name in space]
-    places += [
-        (("overrides", p, "set"), name) for p, override in spec.overrides.items() for name in override.set
-    ]
+    places += [(("overrides", p, "set"), name) for p, override in spec.overrides.items() for name in override.set]
     places += [(("points", index), name) for index, point in enumerate(spec.points) for name in point]
     for path, name in places:
         if setting_path(name) is None:
@@ -59,9 +57,7 @@ def _backbone(spec: SweepSpec) -> Iterator[Problem]:
     if not spec.backbones:
         yield ("backbone",), "a sweep needs `backbone: <timm model>` or a choice of backbones in `space`."
     for pattern in spec.overrides:
-        if spec.backbones and not any(
-            pattern in dict(spec.matching_overrides(name)) for name in spec.backbones
-        ):
+        if spec.backbones and not any(pattern in dict(spec.matching_overrides(name)) for name in spec.backbones):
             names = ", ".join(f"`{name}`" for name in spec.backbones)
             yield ("overrides", pattern), f"`{pattern}` matches none of the sweep's backbones: {names}."
 

@@ -33,9 +33,7 @@ _Loader.add_implicit_resolver(
 )
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
+    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
 
@@ -88,9 +86,7 @@ class Document:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise SpecError(f"{name}: not valid YAML: {error}.") from error
         if not isinstance(values, dict):
-            raise SpecError(
-                f"{name}: a search space is a mapping such as `name: davit`, but the file holds none."
-            )
+            raise SpecError(f"{name}: a search space is a mapping such as `name: davit`, but the file holds none.")
         document.values = values
         return document
 
@@ -190,6 +186,6 @@ class Document:
 def _scalar(node: yaml.Node) -> Any:
     loader = _Loader("")
     try:
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

@@ -62,9 +62,7 @@ def spec_of(document: Document) -> SweepSpec:
 
 def dump_spec(spec: SweepSpec) -> str:
     """Returns the complete spec as YAML, defaults filled in; `load_spec` reads it back as an equal spec."""
-    return yaml.safe_dump(
-        spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=100
-    )
+    return yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _make_paths_absolute(values: dict[str, Any]) -> None:

@@ -24,9 +24,7 @@ def setting_path(name: str) -> tuple[str, ...] | None:
         return (name,)
     if name in TrainSpec.model_fields:
         return ("train", name)
-    if (head == "train" and rest in TrainSpec.model_fields) or (
-        head == "augment" and rest in AugmentSpec.model_fields
-    ):
+    if (head == "train" and rest in TrainSpec.model_fields) or (head == "augment" and rest in AugmentSpec.model_fields):
         return (head, rest)
     if head == "data" and rest in _DATA_FIELDS:
         return (head, rest)

@@ -69,8 +69,7 @@ def _name_or_settings(value: Any) -> str:
 
 
 Stop = Annotated[
-    Annotated[Literal["none", "asha", "hyperband", "median"], Tag("name")]
-    | Annotated[StopSpec, Tag("settings")],
+    Annotated[Literal["none", "asha", "hyperband", "median"], Tag("name")] | Annotated[StopSpec, Tag("settings")],
     Discriminator(_name_or_settings),
 ]
 

@@ -38,9 +38,7 @@ def sentence(error: ErrorDetails, *, root: type[BaseModel] | None = None) -> str
             expected = [name.strip("' ") for name in str(context["expected_tags"]).split(",")]
             return _one_of(wrong, expected)
         case "literal_error":
-            expected = [
-                part.strip("' ") for part in str(context["expected"]).replace(" or ", ", ").split(",")
-            ]
+            expected = [part.strip("' ") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
             return _one_of(value, expected)
         case "value_error":
             text = str(context["error"])
@@ -64,7 +62,9 @@ def _parameter_kind(value: Any) -> str:
         return f"a parameter is a mapping with one of {listed}, but got {_shown(value)}; one value is `{{fixed: ...}}`."
     words = [str(word) for word in value if word != "when"]
     hint = nearest(words[0], PARAMETER_KINDS) if words else ""
-    return f"a parameter has exactly one of {listed}, but got {', '.join(f'`{w}`' for w in words) or 'none'}{hint or '.'}"
+    return (
+        f"a parameter has exactly one of {listed}, but got {', '.join(f'`{w}`' for w in words) or 'none'}{hint or '.'}"
+    )
 
 
 def _shown(value: Any) -> str:
@@ -81,9 +81,7 @@ def _known_keys(root: type[BaseModel], location: Keys) -> Iterator[str]:
             named = [f for name, f in model.model_fields.items() if step in (name, f.alias)]
             inner += [found for field in named for found in _models_in(field.annotation)]
         # A step that is no field is a union's tag or a free key: the models stay, tags narrow them.
-        tagged = [
-            model for model in models if step in {f.alias or name for name, f in model.model_fields.items()}
-        ]
+        tagged = [model for model in models if step in {f.alias or name for name, f in model.model_fields.items()}]
         tagged += [model for model in models if str(step) in str(model.model_fields.get("source", ""))]
         models = inner or tagged or models
     for name in dict.fromkeys(f.alias or name for model in models for name, f in model.model_fields.items()):

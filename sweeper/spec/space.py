@@ -34,9 +34,7 @@ class _Range(_Parameter):
         """A range holds more than one value."""
         low, high = self.ends
         if not low < high:
-            raise ValueError(
-                f"a range needs low < high, but got [{low}, {high}]; one value is `{{fixed: {low}}}`"
-            )
+            raise ValueError(f"a range needs low < high, but got [{low}, {high}]; one value is `{{fixed: {low}}}`")
         return self
 
     @property

@@ -1,0 +1,227 @@
+"""The ledger: one Optuna study that knows every trial, its epochs and what became of it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Final
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.errors import SweepFolderError
+from sweeper.paths import SweepPaths
+from sweeper.records import (
+    METRICS,
+    Decision,
+    EpochMetrics,
+    Failure,
+    Suggestion,
+    TrialRecord,
+    TrialState,
+)
+from sweeper.search.algorithms import pruner_for, sampler_for
+from sweeper.search.grid import grid_points
+from sweeper.search.point import scoped_point, suggest_point, unscoped
+from sweeper.spec.sweep import SweepSpec
+
+_EPOCH: Final = "epoch:"
+_ATTEMPTS: Final = "attempts"
+_FAILURE: Final = "failure"
+_PARAMS: Final = "params"
+_SEEDED: Final = "seeded"
+
+_STATES: Final = {
+    OptunaState.WAITING: TrialState.WAITING,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.STOPPED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+
+
+def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
+    """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
+    return spec.search.storage or f"sqlite:///{paths.study}"
+
+
+def open_ledger(spec: SweepSpec, url: str, *, create: bool) -> Ledger:
+    """Opens the ledger of a sweep.
+
+    Args:
+        spec: the sweep; its name is the study's.
+        url: an Optuna storage URL.
+        create: make the study where there is none.
+
+    Raises:
+        SweepFolderError: there is no such study and `create` is false.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=connection)
+    better = METRICS[spec.search.objective].higher_is_better
+    direction = StudyDirection.MAXIMIZE if better else StudyDirection.MINIMIZE
+    if not create and spec.name not in optuna.get_all_study_names(storage):
+        raise SweepFolderError(f"There is no sweep `{spec.name}` in the ledger; start it with `sweeper run`.")
+    study = optuna.create_study(
+        study_name=spec.name,
+        storage=storage,
+        direction=direction,
+        pruner=pruner_for(spec),
+        load_if_exists=True,
+    )
+    ledger = Ledger(spec, study, storage)
+    ledger.enqueue_seeds()
+    return ledger
+
+
+class Ledger:
+    """Asks, reports and tells; every method writes through to the storage before it returns.
+
+    One driver writes at a time; any number of processes may read.
+
+    Usage::
+
+        suggestion = ledger.ask()
+        for epoch in train(suggestion):
+            if ledger.report(suggestion.number, epoch) is Decision.STOP:
+                ledger.stop(suggestion.number)
+                break
+        else:
+            ledger.complete(suggestion.number)
+    """
+
+    def __init__(self, spec: SweepSpec, study: optuna.Study, storage: BaseStorage) -> None:
+        self._spec = spec
+        self._study = study
+        self._storage = storage
+        self._grid = list(itertools.islice(grid_points(spec), spec.search.trials)) if _is_grid(spec) else []
+        # Ids of trials by number: they never change, and looking one up costs a query.
+        self._ids: dict[int, int] = {}
+
+    @property
+    def total(self) -> int:
+        """Trials the finished sweep will have."""
+        return len(self._grid) or self._spec.search.trials
+
+    def enqueue_seeds(self) -> None:
+        """Puts the seed points (or the grid) in the queue; does so once, also where a first try was cut off."""
+        if self._study.user_attrs.get(_SEEDED):
+            return
+        queue = self._grid or list(self._spec.points)[: self.total]
+        for point in queue[len(self._trials()) :]:
+            with warnings.catch_warnings():
+                # Optuna warns of a point that leaves parameters out; that is allowed, they are sampled.
+                warnings.simplefilter("ignore", UserWarning)
+                self._study.enqueue_trial(scoped_point(self._spec, point))
+        self._study.set_user_attr(_SEEDED, True)
+
+    def ask(self) -> Suggestion | None:
+        """Returns a new point, a queued one first; None once the sweep has all its trials."""
+        number = self._next_number()
+        if number is None:
+            return None
+        self._study.sampler = sampler_for(self._spec, number)
+        trial = self._study.ask()
+        return self._suggestion(trial)
+
+    def take_up(self, number: int) -> Suggestion:
+        """Returns the point of a running trial whose worker or driver is gone, as its next attempt."""
+        self._study.sampler = sampler_for(self._spec, number)
+        return self._suggestion(self._trial(number))
+
+    def report(self, number: int, epoch: EpochMetrics) -> Decision:
+        """Writes down a finished epoch and says whether the trial goes on.
+
+        An epoch that is known already changes nothing: a trial taken up again tells of all its epochs anew.
+        """
+        known = self._epochs_known(number)
+        if epoch.epoch < known:
+            return Decision.CONTINUE
+        trial = self._trial(number)
+        if epoch.epoch > known:
+            trial.set_user_attr(f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
+            trial.report(epoch.value(self._spec.search.objective), step=epoch.epoch)
+        # A trial's last epoch is decided on too: the rule must see it, whatever it then says.
+        return Decision.STOP if trial.should_prune() else Decision.CONTINUE
+
+    def complete(self, number: int) -> None:
+        """Closes a trial that ran all its epochs; its value is the objective at its best epoch."""
+        best = self.record(number).best_epoch(self._spec.search.objective)
+        if best is None:
+            self.fail(number, Failure(reason="the trial ended without a finished epoch"))
+            return
+        self._study.tell(number, best.value(self._spec.search.objective), skip_if_finished=True)
+
+    def stop(self, number: int) -> None:
+        """Closes a trial that the stop rule ended early."""
+        self._study.tell(number, state=OptunaState.PRUNED, skip_if_finished=True)
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Closes a trial that cannot go on, with the reason."""
+        self._trial(number).set_user_attr(_FAILURE, failure.model_dump(mode="json"))
+        self._study.tell(number, state=OptunaState.FAIL, skip_if_finished=True)
+
+    def record(self, number: int) -> TrialRecord:
+        """Returns what is known of one trial."""
+        return _record(self._storage.get_trial(self._trial_id(number)))
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Returns what is known of every trial, queued ones included, by number."""
+        return tuple(_record(trial) for trial in self._trials())
+
+    def interrupted(self) -> tuple[int, ...]:
+        """Returns the numbers of the trials that are marked as running: at a driver's start, those to take up."""
+        return tuple(trial.number for trial in self._trials() if trial.state is OptunaState.RUNNING)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _next_number(self) -> int | None:
+        trials = self._trials()
+        waiting = [trial.number for trial in trials if trial.state is OptunaState.WAITING]
+        if waiting:
+            return min(waiting)
+        return len(trials) if len(trials) < self.total else None
+
+    def _suggestion(self, trial: Trial) -> Suggestion:
+        params = suggest_point(trial, self._spec)
+        attempt = int(trial.user_attrs.get(_ATTEMPTS, 0)) + 1
+        # Fixed values are no parameters to Optuna, but they are to whoever reads the leaderboard.
+        trial.set_user_attr(_PARAMS, params)
+        trial.set_user_attr(_ATTEMPTS, attempt)
+        return Suggestion(number=trial.number, attempt=attempt, params=params)
+
+    def _trial(self, number: int) -> Trial:
+        return Trial(self._study, self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids = {trial.number: trial._trial_id for trial in self._trials()}
+        return self._ids[number]
+
+    def _epochs_known(self, number: int) -> int:
+        return len(self.record(number).epochs)
+
+
+def _is_grid(spec: SweepSpec) -> bool:
+    return spec.search.sampler == "grid"
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attributes = trial.user_attrs
+    epochs = (EpochMetrics.model_validate(v) for name, v in attributes.items() if name.startswith(_EPOCH))
+    failure = attributes.get(_FAILURE)
+    return TrialRecord(
+        number=trial.number,
+        state=_STATES[trial.state],
+        params=attributes.get(_PARAMS) or unscoped(trial.params),
+        epochs=tuple(sorted(epochs, key=lambda epoch: epoch.epoch)),
+        attempts=attributes.get(_ATTEMPTS, 0),
+        failure=Failure.model_validate(failure) if failure else None,
+        started=trial.datetime_start.timestamp() if trial.datetime_start else None,
+        finished=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
+    )

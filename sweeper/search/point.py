@@ -1,0 +1,69 @@
+"""One trial asks Optuna for each parameter that applies to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
+
+from sweeper.records import ParamValue
+from sweeper.spec.space import Choice, Fixed, IntUniform, LogInt, LogUniform, Parameter, Uniform
+from sweeper.spec.sweep import SweepSpec
+
+_SCOPE = "@"
+
+
+def suggest_point(trial: Trial, spec: SweepSpec) -> dict[str, ParamValue]:
+    """Returns the values of the parameters that apply, asked for in the order of their conditions.
+
+    Calling it again for a trial that has values already, perhaps only some, returns those and asks for
+    the rest: a trial whose driver died in the middle of a suggestion gets the same point again.
+    """
+    chosen: dict[str, ParamValue] = {}
+    asked: set[str] = set()
+    while waiting := [s for s in spec.parameters(spec.backbone_of(chosen)) if s.name not in asked]:
+        scoped = waiting[0]
+        asked.add(scoped.name)
+        if scoped.parameter.applies(chosen):
+            chosen[scoped.name] = _suggest(trial, scoped.scoped_name, scoped.parameter)
+    return chosen
+
+
+def unscoped(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    """Returns Optuna's parameters by the names the file gives them: `lr@maxvit*` is `lr` again."""
+    return {name.split(_SCOPE, 1)[0]: value for name, value in params.items()}
+
+
+def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    """Returns a seed point by Optuna's names, as `enqueue_trial` wants it."""
+    names = {s.name: s.scoped_name for s in spec.parameters(spec.backbone_of(point))}
+    return {names[name]: value for name, value in point.items()}
+
+
+def _suggest(trial: Trial, name: str, parameter: Parameter) -> ParamValue:
+    if isinstance(parameter, Fixed):
+        return parameter.value
+    distribution = _distribution(parameter)
+    if isinstance(distribution, CategoricalDistribution):
+        value: ParamValue = trial.suggest_categorical(name, distribution.choices)
+        return value
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+
+
+def _distribution(parameter: Uniform | LogUniform | IntUniform | LogInt | Choice) -> BaseDistribution:
+    match parameter:
+        case Choice():
+            return CategoricalDistribution(parameter.options)
+        case LogInt() | IntUniform():
+            return IntDistribution(*parameter.ends, log=isinstance(parameter, LogInt))
+        case _:
+            return FloatDistribution(*parameter.ends, log=isinstance(parameter, LogUniform))
