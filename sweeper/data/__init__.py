@@ -1,1 +1,31 @@
-"""Images: readers -> manifest -> decoded cache -> augmented batches."""
+"""Images: readers -> manifest -> decoded cache -> augmented batches -> normalised tensors on the device."""
+
+from __future__ import annotations
+
+from sweeper.data.build import prepare_images
+from sweeper.data.cache import ImageCache, ImageSplit, Quarantined, open_cache
+from sweeper.data.describe import DataDescription, describe
+from sweeper.data.device import Preprocessor
+from sweeper.data.loader import Batch, EvalLoader, TrainLoader
+from sweeper.data.manifest import Manifest, Sample, Split
+from sweeper.data.mix import Mix
+from sweeper.data.readers import read_manifest
+
+__all__ = [
+    "Batch",
+    "DataDescription",
+    "EvalLoader",
+    "ImageCache",
+    "ImageSplit",
+    "Manifest",
+    "Mix",
+    "Preprocessor",
+    "Quarantined",
+    "Sample",
+    "Split",
+    "TrainLoader",
+    "describe",
+    "open_cache",
+    "prepare_images",
+    "read_manifest",
+]

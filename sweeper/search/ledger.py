@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 import warnings
 from typing import Final
 
@@ -33,6 +34,7 @@ _ATTEMPTS: Final = "attempts"
 _FAILURE: Final = "failure"
 _PARAMS: Final = "params"
 _SEEDED: Final = "seeded"
+_SWEEP_ID: Final = "sweep_id"
 
 _STATES: Final = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -106,6 +108,15 @@ class Ledger:
     def total(self) -> int:
         """Trials the finished sweep will have."""
         return len(self._grid) or self._spec.search.trials
+
+    @property
+    def sweep_id(self) -> str:
+        """Names this sweep and no other, over all resumes, also where another has the same name."""
+        known = self._study.user_attrs.get(_SWEEP_ID)
+        if known is None:
+            known = uuid.uuid4().hex
+            self._study.set_user_attr(_SWEEP_ID, known)
+        return str(known)
 
     def enqueue_seeds(self) -> None:
         """Puts the seed points (or the grid) in the queue; does so once, also where a first try was cut off."""

@@ -1,0 +1,50 @@
+# The one door: people and CI call these targets and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
+QUICKSTART := sweeps/quickstart/resolved.yaml
+
+.PHONY: quickstart setup check test bench lock clean
+
+## Run a small sweep on digits and print its leaderboard (the first call installs everything).
+quickstart: setup
+	@if [ -e $(QUICKSTART) ]; then $(BIN)/sweeper resume quickstart; \
+	else $(BIN)/sweeper run search_spaces/quickstart.yaml; fi
+
+## Make .venv and install sweeper in it, as pinned in requirements.lock.
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@command -v uv >/dev/null 2>&1 || [ -x .venv-uv/bin/uv ] || \
+		{ $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; }
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python '>=3.11,<3.14' $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+## Format, lint, types and layers.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+## The whole test suite with its coverage gate.
+test: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+
+## Print every benchmark's table.
+bench: setup
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+## Pin the newest versions that fit together, for Python 3.11 to 3.13 on Linux and macOS.
+lock:
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header --extra dev --extra cluster pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .venv-uv .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,0 +1,78 @@
+"""`sweeper data`: look at images before a sweep, and decode them for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from sweeper.cli import options
+from sweeper.paths import CachePaths
+from sweeper.spec import load_spec
+from sweeper.spec.data import DataSpec, FolderData
+
+
+@click.group("data")
+def command() -> None:
+    """Look at the images of a search space file, or of a folder, and decode them."""
+
+
+@command.command("info")
+@options.space_file
+@options.overrides
+@options.as_json
+def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Describe the images of FILE (a search space file, or a folder of images): classes, counts, sizes."""
+    from sweeper.data import describe
+
+    description = describe(_data_of(file, overrides))
+    if as_json:
+        options.echo_json(description)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("split", "images", "classes", "per class: min", "median", "max", "width", "height"):
+        table.add_column(title, justify="left" if title == "split" else "right")
+    for split in description.splits:
+        sizes = (f"{s.min:g} - {s.max:g}" if s else "-" for s in (split.width, split.height))
+        per = split.per_class
+        table.add_row(
+            split.split, str(split.images), str(split.classes),
+            f"{per.min:g}", f"{per.median:g}", f"{per.max:g}", *sizes,
+        )
+    Console().print(table)
+    click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")
+    for bad in description.unreadable:
+        click.echo(f"Cannot read `{bad.key}`: {bad.reason}")
+    click.echo(f"Fingerprint {description.fingerprint}.")
+
+
+@command.command("prepare")
+@options.space_file
+@options.overrides
+def prepare(file: Path, overrides: tuple[str, ...]) -> None:
+    """Decode the images of FILE once, for all trials; a damaged cache is found and built again."""
+    from sweeper.data import prepare_images
+
+    cache = CachePaths.default()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("decoding images", total=None)
+        images = prepare_images(
+            _data_of(file, overrides),
+            cache,
+            verify=True,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    counts = ", ".join(f"{len(images.split(name))} {name}" for name in images.splits)
+    click.echo(f"Ready in `{cache.images(images.fingerprint)}`: {counts} images of {len(images.classes)} classes.")
+    for bad in images.quarantined:
+        click.echo(f"Left out `{bad.key}`: {bad.reason}")
+
+
+def _data_of(file: Path, overrides: tuple[str, ...]) -> DataSpec:
+    if file.is_dir():
+        return FolderData(source="folder", root=file.absolute())
+    return load_spec(file, overrides).data

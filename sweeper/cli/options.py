@@ -1,0 +1,23 @@
+"""Options that several commands share, and how they print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from pydantic import BaseModel
+
+space_file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+sweep_name = click.argument("sweep", metavar="SWEEP")
+overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the file, e.g. search.trials=20."
+)
+root = click.option(
+    "--root", type=click.Path(path_type=Path, file_okay=False), help="Folder that holds all sweeps [./sweeps]."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def echo_json(value: BaseModel) -> None:
+    """Prints a value as indented JSON on standard output."""
+    click.echo(value.model_dump_json(indent=2))

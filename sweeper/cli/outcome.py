@@ -1,0 +1,33 @@
+"""What `run` and `resume` print at the end, and the code they exit with."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from sweeper.cli import options
+from sweeper.cli.tables import leaderboard_table
+from sweeper.driver import SweepOutcome
+from sweeper.results import rank
+from sweeper.spec import SweepSpec
+
+_SHOWN = 20
+
+
+def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> int:
+    """Prints the leaderboard and where to go from it; returns 0, 1 if nothing came out, 130 if stopped."""
+    board = rank(outcome.records, spec.search.objective)
+    if as_json:
+        options.echo_json(board)
+    elif board.rows:
+        Console(width=None if Console().is_terminal else 200).print(leaderboard_table(board, limit=_SHOWN))
+    if not outcome.finished:
+        click.echo(f"Stopped; `sweeper resume {spec.name}` goes on where it was.", err=True)
+        return 130
+    if board.best is None:
+        click.echo(f"No trial finished an epoch; `sweeper status {spec.name}` says why.", err=True)
+        return 1
+    failed = len(board.unranked)
+    lost = f" {failed} trials failed: `sweeper status {spec.name}` says why." if failed else ""
+    click.echo(f"The sweep is in `{outcome.folder}`; `sweeper ui` shows it in MLflow.{lost}", err=True)
+    return 0

@@ -1,0 +1,34 @@
+"""`sweeper run`: one YAML file becomes a ranked sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from sweeper.cli import options
+from sweeper.folder import require_new, workspace_at
+from sweeper.spec import load_spec
+
+
+@click.command("run")
+@options.space_file
+@options.overrides
+@options.root
+@options.as_json
+def command(file: Path, overrides: tuple[str, ...], root: Path | None, as_json: bool) -> int:
+    """Run the sweep that the search space FILE asks for.
+
+    Ctrl-C stops it cleanly; `sweeper resume` goes on.
+    """
+    spec = load_spec(file, overrides)
+    require_new(workspace_at(root), spec.name)
+    # torch and Ray take seconds to import: a mistake in the file is told before that.
+    from sweeper.cli.outcome import show_outcome
+    from sweeper.cli.progress import watching
+    from sweeper.driver import run_sweep
+
+    with watching(spec, Console(stderr=True)) as observer:
+        outcome = run_sweep(spec, root=root, source=file, observer=observer)
+    return show_outcome(spec, outcome, as_json=as_json)

@@ -1,0 +1,152 @@
+"""Batches: stored images -> augmented uint8 batches, prepared ahead, the same for any number of threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sweeper.data.augment import Augmenter
+from sweeper.data.cache import ImageSplit
+from sweeper.data.crops import center_box, resized
+from sweeper.data.mix import Mix, draw_mix
+from sweeper.spec.training import AugmentSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images and labels as they leave the loader, in CPU memory."""
+
+    images: torch.Tensor
+    """(B, S, S, 3) uint8 RGB."""
+    labels: torch.Tensor
+    """(B,) int64."""
+    indices: torch.Tensor
+    """(B,) int64: positions in the split."""
+    mix: Mix | None = None
+    """How the images are to be mixed on the device; None leaves them as they are."""
+
+
+class _Stream(IntEnum):
+    """Keeps the generators of one seed apart."""
+
+    ORDER = 1
+    IMAGE = 2
+    MIX = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TrainLoader:
+    """Shuffled, augmented training batches.
+
+    Order and augmentation are a pure function of the seed, the epoch and the position in the epoch: any epoch
+    can be asked for directly, and neither threads nor an interruption change what it holds. The last,
+    incomplete batch is dropped unless it is the only one.
+
+    Example::
+
+        loader = TrainLoader(cache.split("train"), spec.augment, image_size=224, batch_size=64, seed=0)
+        for batch in loader.epoch(3):
+            ...
+    """
+
+    split: ImageSplit
+    augment: AugmentSpec
+    image_size: int
+    batch_size: int
+    seed: int
+    threads: int = 1
+    """Threads that prepare batches ahead; 0 prepares them in the caller."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return max(1, len(self.split) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
+        """Yields the batches of epoch `epoch`, 0 or more; closing the generator stops its threads."""
+        order = self._rng(_Stream.ORDER, epoch).permutation(len(self.split))
+        augmenter = Augmenter.of(self.augment, image_size=self.image_size)
+        prepare = partial(self._batch, epoch, order, augmenter)
+        return _ahead([partial(prepare, step) for step in range(len(self))], self.threads)
+
+    def _batch(self, epoch: int, order: npt.NDArray[np.int64], augmenter: Augmenter, step: int) -> Batch:
+        first = step * self.batch_size
+        indices = order[first : first + self.batch_size]
+        images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
+        pixels = images.numpy()
+        for row, index in enumerate(indices.tolist()):
+            rng = self._rng(_Stream.IMAGE, epoch, first + row)
+            pixels[row] = augmenter(self.split.image(index), rng)
+        mix = draw_mix(
+            self.augment,
+            batch=len(indices),
+            image_size=self.image_size,
+            rng=self._rng(_Stream.MIX, epoch, step),
+        )
+        return _as_batch(self.split, images, indices, mix)
+
+    def _rng(self, stream: _Stream, *position: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, stream, *position))
+
+
+@dataclass(frozen=True, eq=False)
+class EvalLoader:
+    """All images of a split, in order, each a centre crop; can be iterated any number of times."""
+
+    split: ImageSplit
+    image_size: int
+    batch_size: int
+    crop_pct: float = 0.875
+    """Side of the crop over the short side of the image, as in timm's data configuration of a model."""
+    threads: int = 1
+    """Threads that prepare batches ahead; 0 prepares them in the caller."""
+
+    def __len__(self) -> int:
+        """Batches in one pass, the last one perhaps smaller."""
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _ahead([partial(self._batch, step) for step in range(len(self))], self.threads)
+
+    def _batch(self, step: int) -> Batch:
+        first = step * self.batch_size
+        indices = np.arange(first, min(first + self.batch_size, len(self.split)))
+        images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
+        pixels = images.numpy()
+        for row, index in enumerate(indices.tolist()):
+            image = self.split.image(index)
+            box = center_box(*image.shape[:2], share=self.crop_pct)
+            pixels[row] = resized(image, box, size=self.image_size)
+        return _as_batch(self.split, images, indices, None)
+
+
+def _as_batch(split: ImageSplit, images: torch.Tensor, indices: npt.NDArray[np.int64], mix: Mix | None) -> Batch:
+    return Batch(images, torch.from_numpy(split.labels[indices]), torch.from_numpy(indices), mix)
+
+
+def _ahead(jobs: Sequence[Callable[[], Batch]], threads: int) -> Generator[Batch, None, None]:
+    """Yields the jobs' results in order, with one more than `threads` of them under way or waiting."""
+    cv2.setNumThreads(1)  # a 224 px image is too small to share; batches are the unit of parallel work
+    if threads == 0:
+        for job in jobs:
+            yield job()
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+    pending: deque[Future[Batch]] = deque()
+    try:
+        for job in jobs:
+            pending.append(pool.submit(job))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

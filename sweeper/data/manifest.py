@@ -1,0 +1,74 @@
+"""What the images are before any of them is decoded: a manifest, and the source that gives their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Split = Literal["train", "val", "test"]
+
+SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+Pixels = npt.NDArray[np.uint8]
+"""One image: (height, width, 3), RGB, 0 to 255."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image that a source can give."""
+
+    key: str
+    """Names the image within its source, the same on every machine: for files the path below the root."""
+    label: int
+    """Index into the manifest's classes."""
+    split: Split
+    stamp: str
+    """Changes when the image's content does, and costs nothing to have: for files size and time of change."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All images of a data set with their labels and splits."""
+
+    classes: tuple[str, ...]
+    """Class names, sorted; a label is an index into them."""
+    samples: tuple[Sample, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with any class or sample, not with the order of samples."""
+        rows = sorted((sample.key, sample.label, sample.split, sample.stamp) for sample in self.samples)
+        canonical = json.dumps([self.classes, rows], separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class ImageSource(ABC):
+    """Gives the pixels of the samples of one manifest; safe to call from several threads."""
+
+    @abstractmethod
+    def read(self, sample: Sample, *, short_side: int) -> Pixels:
+        """Returns the decoded image, upright, (height, width, 3) uint8 RGB.
+
+        Args:
+            sample: which image.
+            short_side: pixels that are enough; a source may return a smaller version of the image whose
+                short side is still at least this long, where that is cheaper.
+
+        Raises:
+            DataError: the image cannot be read; the message is the reason, without the key.
+        """
+
+    @abstractmethod
+    def size(self, sample: Sample) -> tuple[int, int]:
+        """Returns width and height of the upright image in pixels, without decoding it.
+
+        Raises:
+            DataError: the image cannot be read; the message is the reason, without the key.
+        """

@@ -1,0 +1,19 @@
+"""3. Who runs when: Ray Tune places the trials that the ledger asks for. The only import of ray."""
+
+import os
+
+# Ray reads these when it is imported. A local Ray would listen on every network interface, whatever address it is
+# given, unless it takes this machine for one that cannot be part of a cluster; joining a cluster needs the interfaces.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# The driver stops cleanly by itself, on SIGTERM too, and the ledger is the record of the sweep: Tune's own
+# signal handler, result files and snapshots (which grow with the number of trials) are not wanted.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from sweeper.driver.observer import NullObserver, SweepObserver
+from sweeper.driver.run import SweepOutcome, resume_sweep, run_sweep
+
+__all__ = ["NullObserver", "SweepObserver", "SweepOutcome", "resume_sweep", "run_sweep"]

@@ -1,0 +1,92 @@
+"""Tune's searcher and scheduler, both answered by the same `Attempts`.
+
+Tune pickles what it is given into a file that nobody reads; the adapters leave their contents out of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeper.driver.assignment import Message
+from sweeper.driver.attempts import Attempts
+from sweeper.paths import SweepPaths
+from sweeper.records import Decision
+
+
+class LedgerSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
+    """Gives Tune the next attempt, and hears how each one ended."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        super().__init__()
+        self._attempts = attempts
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Accepts whatever Tune was told; the spec has the objective."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Returns the next attempt; None for not now; FINISHED once nothing runs and nothing is left."""
+        assignment = self._attempts.next(trial_id)
+        if assignment is not None:
+            return assignment.to_ray()
+        finished: str = Searcher.FINISHED
+        return finished if self._attempts.are_over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells the end of an attempt; an error is a lost worker, as a trial's own failure is a result."""
+        if error or result is None:
+            self._attempts.lost(trial_id)
+        else:
+            self._attempts.ended(trial_id, Message.from_ray(result).failure)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Saves nothing: the ledger is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restores nothing: a resume starts a new Tune run from the ledger."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
+    """Asks the ledger after each epoch whether the trial goes on."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        super().__init__()
+        self._attempts = attempts
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Returns Tune's word for the ledger's decision."""
+        epoch = Message.from_ray(result).epoch
+        if epoch is None:
+            return str(TrialScheduler.STOP)
+        decision = self._attempts.epoch_ended(trial.trial_id, epoch)
+        return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopRequested(Stopper):  # type: ignore[misc] # Ray ships no types
+    """Ends the Tune run when a signal came, or `sweeper stop` asked for it."""
+
+    def __init__(self, signalled: threading.Event, paths: SweepPaths) -> None:
+        self._signalled = signalled
+        self._paths = paths
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped on its own."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the sweep is to stop."""
+        return self._signalled.is_set() or self._paths.stop_request.exists()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

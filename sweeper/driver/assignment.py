@@ -1,0 +1,56 @@
+"""What the driver gives a worker and what it gets back, across Ray's dictionaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from sweeper.records import EpochMetrics, Failure
+from sweeper.spec.trial import TrialConfig
+
+_KEY = "assignment"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Assignment(_Message):
+    """One attempt at one trial, with all a worker needs to know."""
+
+    number: int
+    attempt: int
+    config: TrialConfig
+    folder: Path
+    """The trial's folder."""
+    cache: Path
+    """The root of decoded images and converted weights; each node has its own."""
+    device: str
+    threads: int
+
+    def to_ray(self) -> dict[str, Any]:
+        """Returns the assignment as the configuration of a Tune trial."""
+        return {_KEY: self.model_dump_json()}
+
+    @classmethod
+    def from_ray(cls, config: dict[str, Any]) -> Self:
+        """Reads the configuration of a Tune trial."""
+        return cls.model_validate_json(config[_KEY])
+
+
+class Message(_Message):
+    """One step of a worker: an epoch, the end, or a failure."""
+
+    epoch: EpochMetrics | None = None
+    failure: Failure | None = None
+
+    def to_ray(self) -> dict[str, Any]:
+        """Returns the message as the result of a Tune step; without an epoch it is the last."""
+        return {"message": self.model_dump_json(), "done": self.epoch is None}
+
+    @classmethod
+    def from_ray(cls, result: dict[str, Any]) -> Self:
+        """Reads the result of a Tune step."""
+        return cls.model_validate_json(result["message"])

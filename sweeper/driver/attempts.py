@@ -1,0 +1,151 @@
+"""The one place where suggestions, workers, the ledger, the tracker and the observer meet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sweeper.driver.assignment import Assignment
+from sweeper.driver.observer import SweepObserver
+from sweeper.paths import CachePaths, SweepPaths
+from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState
+from sweeper.search import Ledger
+from sweeper.spec import SweepSpec, resolve
+from sweeper.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial gets of the machine."""
+
+    cpus: float
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """The device a worker computes on; Ray shows it only its own GPUs."""
+        return "cuda:0" if self.gpus > 0 else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Threads a worker computes with."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is ready to run."""
+
+    spec: SweepSpec
+    paths: SweepPaths
+    cache: CachePaths
+    ledger: Ledger
+    tracker: Tracker
+    observer: SweepObserver
+    share: Share
+
+
+class Attempts:
+    """Hands out trials and takes in what becomes of them, by Ray's name of each attempt.
+
+    A Ray trial is one attempt at a trial of the sweep: a trial whose worker is lost comes back as a new
+    attempt, exactly as a trial that an earlier driver left behind, so there is one way to go on.
+    """
+
+    def __init__(self, sweep: Sweep, slots: Callable[[], int]) -> None:
+        self._sweep = sweep
+        self._slots = slots
+        self._live: dict[str, Suggestion] = {}
+        self._to_take_up: deque[int] = deque()
+        self._losses: dict[int, int] = {}
+
+    def take_over(self) -> None:
+        """Queues the trials that the ledger has as running: an earlier driver, or Tune run, left them behind."""
+        self._live.clear()
+        self._to_take_up = deque(self._sweep.ledger.interrupted())
+
+    @property
+    def are_over(self) -> bool:
+        """Whether nothing runs, nothing waits to be taken up, and the ledger has no more to ask for."""
+        if self._live or self._to_take_up:
+            return False
+        records = self._sweep.ledger.records()
+        return len(records) >= self._sweep.ledger.total and all(record.state.is_finished for record in records)
+
+    def next(self, name: str) -> Assignment | None:
+        """Returns what the attempt called `name` is to run; None when nothing should start now.
+
+        A point is asked for only when a slot is free for it: a suggestion made earlier would know less.
+        """
+        if len(self._live) >= self._slots():
+            return None
+        ledger = self._sweep.ledger
+        suggestion = ledger.take_up(self._to_take_up.popleft()) if self._to_take_up else ledger.ask()
+        if suggestion is None:
+            return None
+        self._live[name] = suggestion
+        self._track(suggestion.number)
+        self._sweep.observer.trial_started(suggestion)
+        return Assignment(
+            number=suggestion.number,
+            attempt=suggestion.attempt,
+            config=resolve(self._sweep.spec, suggestion.params),
+            folder=self._sweep.paths.trial(suggestion.number).root,
+            cache=self._sweep.cache.root,
+            device=self._sweep.share.device,
+            threads=self._sweep.share.threads,
+        )
+
+    def epoch_ended(self, name: str, epoch: EpochMetrics) -> Decision:
+        """Writes an epoch down; STOP closes the trial as stopped early."""
+        number = self._live[name].number
+        decision = self._sweep.ledger.report(number, epoch)
+        self._sweep.observer.epoch_ended(number, epoch, decision)
+        if decision is Decision.STOP:
+            self._sweep.ledger.stop(number)
+            self._closed(name)
+        else:
+            self._track(number)
+        return decision
+
+    def ended(self, name: str, failure: Failure | None) -> None:
+        """Closes a trial whose worker came to its end, well or not."""
+        if name not in self._live:
+            return  # the stop rule closed it already
+        number = self._live[name].number
+        if failure is None:
+            self._sweep.ledger.complete(number)
+        else:
+            self._sweep.ledger.fail(number, failure)
+        self._closed(name)
+
+    def lost(self, name: str) -> None:
+        """Takes up a trial whose worker or node is gone, unless it happened too often."""
+        if name not in self._live:
+            return
+        number = self._live[name].number
+        self._losses[number] = self._losses.get(number, 0) + 1
+        again = self._losses[number] <= self._sweep.spec.resources.retries
+        self._sweep.observer.trial_lost(number, again=again)
+        if again:
+            del self._live[name]
+            self._to_take_up.append(number)
+        else:
+            times = self._losses[number]
+            reason = f"its worker was lost {times} time{'s' if times > 1 else ''}; `resources.retries` allows no more"
+            self._sweep.ledger.fail(number, Failure(reason=reason))
+            self._closed(name)
+
+    def _closed(self, name: str) -> None:
+        number = self._live.pop(name).number
+        self._track(number)
+        record = self._sweep.ledger.record(number)
+        self._sweep.observer.trial_ended(record)
+        if record.state is not TrialState.FAILED:
+            # What a finished trial needs no more; a failed one keeps it for whoever looks into it.
+            self._sweep.paths.trial(number).checkpoint.unlink(missing_ok=True)
+
+    def _track(self, number: int) -> None:
+        record = self._sweep.ledger.record(number)
+        self._sweep.tracker.update(record, resolve(self._sweep.spec, record.params))

@@ -1,0 +1,94 @@
+"""Ray itself: started on this machine, or joined, and what it can give each trial."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from sweeper.driver.attempts import Share
+from sweeper.errors import EngineError, ResourceError
+from sweeper.spec.resources import ResourcesSpec
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+"""Trials exchange a few numbers an epoch; by default Ray would take a third of the memory."""
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Joins the cluster that `RAY_ADDRESS` names, or runs a Ray of this sweep's own on loopback.
+
+    A Ray that this process has started already is used and left running.
+
+    Raises:
+        EngineError: the cluster cannot be reached, or Ray does not start.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        where = f"the Ray cluster at `{address}`" if address else "a local Ray"
+        raise EngineError(f"Cannot start the sweep on {where}: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def share_for(resources: ResourcesSpec) -> Share:
+    """Settles what each trial gets.
+
+    Raises:
+        ResourceError: no node has as much as one trial asks for.
+    """
+    totals = ray.cluster_resources()
+    gpus = resources.gpus_per_trial
+    share = Share(cpus=resources.cpus_per_trial, gpus=float(totals.get("GPU", 0) >= 1) if gpus == "auto" else gpus)
+    has = f"{totals.get('CPU', 0):g} CPUs and {totals.get('GPU', 0):g} GPUs"
+    if share.gpus > 1 and share.gpus != int(share.gpus):
+        raise ResourceError(
+            f"A trial takes a fraction of one GPU or whole GPUs, but `gpus_per_trial` is `{share.gpus:g}`."
+        )
+    if share.gpus > totals.get("GPU", 0):
+        raise ResourceError(
+            f"Each trial asks for {share.gpus:g} GPU, but there is none free to give: {_where()} has {has}; "
+            "set `resources.gpus_per_trial: 0` to train on CPUs."
+        )
+    if share.cpus > totals.get("CPU", 0):
+        raise ResourceError(
+            f"Each trial asks for {share.cpus:g} CPUs, but {_where()} has {has}; lower `resources.cpus_per_trial`."
+        )
+    return share
+
+
+def slots_for(share: Share, resources: ResourcesSpec) -> int:
+    """Returns how many trials run at once on what the cluster has now; at least one."""
+    totals = ray.cluster_resources()
+    slots = int(totals.get("CPU", 0) / share.cpus + 1e-9)
+    if 0 < share.gpus < 1:
+        # Ray packs fractions within one GPU and never across two.
+        slots = min(slots, int(totals.get("GPU", 0)) * int(1 / share.gpus + 1e-9))
+    elif share.gpus >= 1:
+        slots = min(slots, int(totals.get("GPU", 0) / share.gpus))
+    return max(1, min(slots, resources.max_concurrent or slots))
+
+
+def _where() -> str:
+    address = os.environ.get("RAY_ADDRESS")
+    return f"the cluster at `{address}`" if address else "this machine"

@@ -1,0 +1,125 @@
+"""Runs Tune from the ledger until the sweep is over, also when a Tune run dies under it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+
+from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, StopRequested
+from sweeper.driver.attempts import Attempts, Sweep
+from sweeper.driver.cluster import slots_for
+from sweeper.driver.worker import TrialWorker
+from sweeper.errors import EngineError
+
+_LOG = logging.getLogger(__name__)
+_TUNE_RUNS = 5
+_SLOTS_SECONDS = 2.0
+
+
+def run_trials(sweep: Sweep) -> bool:
+    """Runs what the ledger has left to run.
+
+    A Tune run may die of things that are no trial's fault (Ray's memory monitor kills a worker in a way that
+    Tune does not handle); the next one starts from the ledger, where the trials that ran are marked as running.
+
+    Returns:
+        Whether the sweep is over; False when it was asked to stop first.
+
+    Raises:
+        EngineError: Tune died more often than it is started anew.
+    """
+    attempts = Attempts(sweep, _Slots(sweep))
+    with signals_caught() as signalled:
+        stopper = StopRequested(signalled, sweep.paths)
+        for run in range(1, _TUNE_RUNS + 1):
+            attempts.take_over()
+            if attempts.are_over:
+                return True
+            try:
+                _tuner(sweep, attempts, stopper).fit()
+            except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
+                if stopper.stop_all():
+                    return False
+                _LOG.exception("Tune run %d of %d died.", run, _TUNE_RUNS)
+                sweep.observer.note(f"Ray Tune stopped ({_first_line(error)}); going on from the ledger.")
+                continue
+            if stopper.stop_all():
+                return False
+    if attempts.are_over:
+        return True
+    raise EngineError(f"Ray Tune died {_TUNE_RUNS} times; see `{sweep.paths.log}`, then `sweeper resume`.")
+
+
+@contextmanager
+def signals_caught() -> Iterator[threading.Event]:
+    """Gives an event that Ctrl-C or SIGTERM sets; a second one acts as if it had not been caught."""
+    event = threading.Event()
+    caught = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = {number: signal.getsignal(number) for number in caught}
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        event.set()
+        for one, handler in previous.items():
+            signal.signal(one, handler)
+
+    for number in caught:
+        signal.signal(number, handle)
+    try:
+        yield event
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Slots:
+    """How many trials run at once, asked of the cluster anew every few seconds: nodes come and go."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._asked = float("-inf")
+        self._slots = 1
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._asked > _SLOTS_SECONDS:
+            self._slots = slots_for(self._sweep.share, self._sweep.spec.resources)
+            self._asked = time.monotonic()
+        return self._slots
+
+
+def _tuner(sweep: Sweep, attempts: Attempts, stopper: StopRequested) -> tune.Tuner:
+    trainable: Any = tune.with_resources(TrialWorker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=LedgerSearcher(attempts),
+            scheduler=LedgerScheduler(attempts),
+            num_samples=-1,  # until the searcher says it is finished
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(sweep.paths.engine.absolute()),
+            stop=stopper,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,142 @@
+"""A sweep from its spec to its last trial: the story that `sweeper run` and `sweeper resume` tell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from sweeper.driver.attempts import Sweep
+from sweeper.driver.cluster import connected, share_for, slots_for
+from sweeper.driver.engine import run_trials
+from sweeper.driver.observer import NullObserver, SweepObserver
+from sweeper.driver.preflight import Prepared, prepare
+from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
+from sweeper.paths import CachePaths, SweepPaths, Workspace
+from sweeper.records import TrialRecord
+from sweeper.search import Ledger, open_ledger, storage_url
+from sweeper.spec import SweepSpec, dump_spec, resolve
+from sweeper.spec.checks import require_valid
+from sweeper.tracking import SweepInfo, capture_environment, open_tracker
+
+_FLUSH_SECONDS = 60.0
+
+
+class SweepOutcome(BaseModel):
+    """What a driver leaves behind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    records: tuple[TrialRecord, ...]
+    finished: bool
+    """False when the sweep was stopped; `resume_sweep` goes on."""
+
+
+def run_sweep(
+    spec: SweepSpec,
+    *,
+    root: Path | None = None,
+    source: Path | None = None,
+    observer: SweepObserver | None = None,
+) -> SweepOutcome:
+    """Runs a new sweep to its end, or until Ctrl-C or SIGTERM.
+
+    Usage::
+
+        outcome = run_sweep(load_spec(Path("search_spaces/quickstart.yaml")))
+
+    Args:
+        spec: what is asked.
+        root: the folder that holds all sweeps; `SWEEPER_ROOT`, else `./sweeps`, by default.
+        source: the file the spec came from, kept beside the results.
+        observer: hears what happens.
+
+    Raises:
+        InputError: the sweep exists already, or cannot run as asked.
+        EngineError: Ray could not be started, or kept failing.
+        TrackingError: the tracking server cannot be reached at the start.
+    """
+    require_valid(spec)
+    workspace = workspace_at(root)
+    paths = require_new(workspace, spec.name)
+    with held(paths), connected():
+        return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
+
+
+def resume_sweep(name: str, *, root: Path | None = None, observer: SweepObserver | None = None) -> SweepOutcome:
+    """Goes on with a sweep that was stopped or killed: finished trials stay, running ones continue.
+
+    Args:
+        name: the sweep's name, or its folder.
+        root: the folder that holds all sweeps.
+        observer: hears what happens.
+
+    Raises:
+        InputError: there is no such sweep, or another driver runs it.
+        EngineError: Ray could not be started, or kept failing.
+        TrackingError: the tracking server cannot be reached at the start.
+    """
+    workspace = workspace_at(root)
+    paths = find_sweep(workspace, name)
+    with held(paths), connected():
+        return _run(read_spec(paths), workspace, paths, source=None, observer=observer or NullObserver())
+
+
+def _run(
+    spec: SweepSpec, workspace: Workspace, paths: SweepPaths, *, source: Path | None, observer: SweepObserver
+) -> SweepOutcome:
+    paths.stop_request.unlink(missing_ok=True)
+    with _logged(paths):
+        share = share_for(spec.resources)
+        cache = CachePaths.default()
+        prepared = prepare(spec, cache, observer)
+        if not paths.resolved.exists():
+            write_folder(paths, spec, source=source)
+        ledger = open_ledger(spec, storage_url(spec, paths), create=True)
+        tracker = open_tracker(spec.tracking, workspace)
+        tracker.begin(_info(spec, ledger, prepared))
+        finished = False
+        try:
+            records = ledger.records()
+            for record in records:
+                tracker.update(record, resolve(spec, record.params))
+            observer.started(records, total=ledger.total, slots=slots_for(share, spec.resources))
+            finished = run_trials(Sweep(spec, paths, cache, ledger, tracker, observer, share))
+        finally:
+            observer.note("Writing the last results to MLflow.")
+            backlog = tracker.close(finished=finished, timeout=_FLUSH_SECONDS)
+            if backlog.trials:
+                observer.note(
+                    f"MLflow did not take {backlog.trials} trials yet; `sweeper resume {spec.name}` delivers them."
+                )
+        return SweepOutcome(folder=paths.root, records=ledger.records(), finished=finished)
+
+
+def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:
+    return SweepInfo(
+        name=spec.name,
+        sweep_id=ledger.sweep_id,
+        objective=spec.search.objective,
+        resolved_spec=dump_spec(spec),
+        environment=capture_environment(),
+        data_fingerprint=prepared.data_fingerprint,
+    )
+
+
+@contextmanager
+def _logged(paths: SweepPaths) -> Iterator[None]:
+    """Writes sweeper's own log lines to the sweep's driver log."""
+    handler = logging.FileHandler(paths.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log = logging.getLogger("sweeper")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,78 @@
+"""The Ray actor that runs trials, one after another, with its imports and its page cache warm."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from ray import tune
+
+from sweeper.driver.assignment import Assignment, Message
+from sweeper.errors import SweeperError
+from sweeper.paths import CachePaths, TrialPaths
+from sweeper.records import Failure
+from sweeper.trial import Runtime, run_trial
+
+_LOG = logging.getLogger("sweeper")
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
+    """A Tune trainable whose step is one epoch.
+
+    Nothing is built before the first step, so that whatever fails fails inside a trial: an exception in
+    `setup` would cost the worker.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Takes the first assignment."""
+        self._healthy = True
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next assignment; False has Ray replace this worker by a new one."""
+        self._end()
+        if self._healthy:
+            self._begin(new_config)
+        return self._healthy
+
+    def step(self) -> dict[str, Any]:
+        """Runs one epoch."""
+        try:
+            return Message(epoch=next(self._epochs)).to_ray()
+        except StopIteration:
+            return Message().to_ray()
+        except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
+            # Nobody knows what an unforeseen error leaves behind on the device or in the libraries.
+            self._healthy = isinstance(error, SweeperError)
+            _LOG.exception("The trial failed.")
+            return Message(failure=_failure(error)).to_ray()
+
+    def cleanup(self) -> None:
+        """Lets go of the trial when the worker is stopped."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        assignment = Assignment.from_ray(config)
+        paths = TrialPaths(assignment.folder)
+        paths.root.mkdir(parents=True, exist_ok=True)
+        self._log_file = logging.FileHandler(paths.log)
+        self._log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        _LOG.addHandler(self._log_file)
+        _LOG.setLevel(logging.INFO)
+        _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)
+        runtime = Runtime(device=assignment.device, threads=assignment.threads, cache=CachePaths(assignment.cache))
+        self._epochs = run_trial(assignment.config, paths, runtime=runtime)
+
+    def _end(self) -> None:
+        # Closing the generator is what stops its loader threads and frees its memory.
+        self._epochs.close()
+        _LOG.removeHandler(self._log_file)
+        self._log_file.close()
+
+
+def _failure(error: Exception) -> Failure:
+    summary = str(error) if isinstance(error, SweeperError) else f"{type(error).__name__}: {error}"
+    return Failure(
+        reason=summary.splitlines()[0] if summary else type(error).__name__, traceback=traceback.format_exc()
+    )

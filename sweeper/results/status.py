@@ -1,0 +1,117 @@
+"""Where a sweep stands: how many trials are in which state, what runs, what failed and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from sweeper.records import TrialRecord, TrialState
+from sweeper.results.leaderboard import Row, rank
+from sweeper.spec import SweepSpec
+
+
+class RunningTrial(BaseModel):
+    """A trial that is under way, or was when its driver went."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    epochs: int
+    """Epochs finished."""
+    of_epochs: int
+    """Epochs it will run if it is not stopped."""
+    attempt: int
+
+
+class FailedTrial(BaseModel):
+    """A trial that failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    reason: str
+    log: str
+    """The trial's log file."""
+
+
+class SweepStatus(BaseModel):
+    """A sweep at a glance."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    alive: bool
+    """Whether a driver works on it now."""
+    total: int
+    counts: dict[TrialState, int]
+    running: tuple[RunningTrial, ...]
+    failed: tuple[FailedTrial, ...]
+    best: Row | None
+    seconds: float
+    """Training and evaluation of all trials together."""
+    explanation: str
+    """One sentence: what happens next, or what to do; why trials wait."""
+
+
+def status_of(
+    spec: SweepSpec, records: Sequence[TrialRecord], *, total: int, alive: bool, logs: dict[int, str]
+) -> SweepStatus:
+    """Sums a sweep up.
+
+    Args:
+        spec: what was asked.
+        records: every trial the ledger knows.
+        total: trials the finished sweep will have.
+        alive: whether a driver holds the sweep.
+        logs: the log file of each trial, by number.
+    """
+    counts = Counter(record.state for record in records)
+    counts[TrialState.WAITING] += total - len(records)
+    running = tuple(
+        RunningTrial(number=r.number, epochs=len(r.epochs), of_epochs=_epochs_of(spec, r), attempt=r.attempts)
+        for r in records
+        if r.state is TrialState.RUNNING
+    )
+    failed = tuple(
+        FailedTrial(number=r.number, reason=r.failure.reason if r.failure else "", log=logs.get(r.number, ""))
+        for r in records
+        if r.state is TrialState.FAILED
+    )
+    return SweepStatus(
+        name=spec.name,
+        alive=alive,
+        total=total,
+        counts={state: counts[state] for state in TrialState},
+        running=running,
+        failed=failed,
+        best=rank(records, spec.search.objective).best,
+        seconds=sum(record.seconds for record in records),
+        explanation=_explanation(spec, counts, alive=alive),
+    )
+
+
+def _epochs_of(spec: SweepSpec, record: TrialRecord) -> int:
+    chosen = record.params.get("epochs", spec.train.epochs)
+    return int(chosen) if isinstance(chosen, (int, float)) else spec.train.epochs
+
+
+def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool) -> str:
+    waiting, running = counts[TrialState.WAITING], counts[TrialState.RUNNING]
+    if not waiting and not running:
+        return "The sweep is finished."
+    if not alive:
+        return (
+            f"No driver is running; `sweeper resume {spec.name}` goes on with "
+            f"{running} interrupted and {waiting} waiting trials."
+        )
+    if waiting and running:
+        gpus = spec.resources.gpus_per_trial
+        need = f"{spec.resources.cpus_per_trial:g} CPU" + (
+            f" and {gpus:g} GPU" if isinstance(gpus, float) and gpus else ""
+        )
+        return f"{waiting} trials wait because all {running} slots are busy; each trial takes {need}."
+    if waiting:
+        return f"{waiting} trials wait for a worker to start."
+    return f"The last {running} trials are running."

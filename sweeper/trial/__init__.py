@@ -1,0 +1,1 @@
+"""4. One fine-tuning: data, backbone, optimiser and loop become a stream of EpochMetrics."""

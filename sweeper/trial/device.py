@@ -1,0 +1,85 @@
+"""Where a trial runs: its device, its number format, its seeds and its memory."""
+
+from __future__ import annotations
+
+import gc
+import random
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sweeper.errors import ResourceError
+
+_MIB = 2.0**20
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device and the number format of its forward passes."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> torch.autocast:
+        """Returns the context in which the model's forward pass runs; without bf16 it changes nothing."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def reset_peak_memory(self) -> None:
+        """Starts `peak_memory_mb` anew, where the device can; a process cannot forget its own peak."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_memory_mb(self) -> float:
+        """Returns the peak of the device's memory (CUDA) or of the process's (CPU), in MiB."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / _MIB
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Linux counts in KiB, macOS in bytes.
+        return peak / _MIB if sys.platform == "darwin" else peak / 1024.0
+
+
+def find_machine(device: str, *, precision: Literal["auto", "fp32", "bf16"]) -> Machine:
+    """Finds the device called `device` and settles the number format.
+
+    Args:
+        device: `cpu`, `cuda:<index>`, or `auto`: the first CUDA device where there is one, else the CPU.
+        precision: `auto` is bf16 on a CUDA device that has it and fp32 elsewhere.
+
+    Raises:
+        ResourceError: there is no such device, or it cannot do what `precision` asks for.
+    """
+    if device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return Machine(torch.device("cpu"), bf16=precision == "bf16")
+    known = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if device not in known:
+        names = ", ".join(f"`{name}`" for name in ["auto", "cpu", *known])
+        raise ResourceError(f"A device must be one of {names}, but is `{device}`.")
+    has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)  # emulated, and slow, before Ampere
+    if precision == "bf16" and not has_bf16:
+        raise ResourceError(f"bf16 needs a GPU that has it, but `{device}` has not; set `precision: fp32`.")
+    return Machine(torch.device(device), bf16=has_bf16 and precision != "fp32")
+
+
+def seed_everything(seed: int, *, epoch: int) -> None:
+    """Seeds every global generator from a trial's seed and an epoch.
+
+    Done at the start of each epoch, it makes dropout and stochastic depth a function of the two numbers,
+    so that a checkpoint needs no generator states to go on exactly.
+    """
+    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    random.seed(derived)
+    np.random.seed(derived)
+    torch.manual_seed(derived)
+
+
+def release_memory() -> None:
+    """Gives back what a finished trial held, so that a warm worker starts the next one empty."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,69 @@
+"""Everything that training changes, in one value that can be saved and restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+from sweeper.backbones import Backbone
+from sweeper.records import EpochMetrics
+from sweeper.spec.training import TrainSpec
+from sweeper.trial.checkpoint import Checkpoint
+from sweeper.trial.device import Machine
+from sweeper.trial.ema import Average, start_average
+from sweeper.trial.optimizer import create_optimizer
+from sweeper.trial.schedule import CosineSchedule
+
+
+@dataclass
+class Learner:
+    """A backbone on its device with its optimiser, schedule and average, and the settings it goes by."""
+
+    backbone: Backbone
+    optimizer: Optimizer
+    schedule: CosineSchedule
+    average: Average
+    train: TrainSpec
+    machine: Machine
+    micro_batch: int
+    """Images in one forward and backward pass: the batch size, or less once memory ran out."""
+    step: int = 0
+    """Optimiser steps done so far, over all epochs."""
+
+    @classmethod
+    def start(cls, backbone: Backbone, train: TrainSpec, *, machine: Machine, batches_per_epoch: int) -> Learner:
+        """Sets up training from the first step.
+
+        Raises:
+            SpecError: there is no such optimiser.
+        """
+        return cls(
+            backbone=backbone,
+            optimizer=create_optimizer(backbone, train),
+            schedule=CosineSchedule.over(train, steps_per_epoch=-(-batches_per_epoch // train.accumulate)),
+            average=start_average(backbone.model, decay=train.ema_decay),
+            train=train,
+            machine=machine,
+            micro_batch=train.batch_size,
+        )
+
+    def checkpoint(self, *, config_hash: str, history: tuple[EpochMetrics, ...]) -> Checkpoint:
+        """Returns the present state; its tensors go on changing with the training."""
+        return Checkpoint(
+            config_hash=config_hash,
+            history=history,
+            step=self.step,
+            micro_batch=self.micro_batch,
+            model=self.backbone.model.state_dict(),
+            average=self.average.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Goes back to the state of `saved`."""
+        self.backbone.model.load_state_dict(saved.model)
+        self.average.load_state_dict(saved.average)
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.step = saved.step
+        self.micro_batch = saved.micro_batch

@@ -1,0 +1,155 @@
+"""One epoch of training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from sweeper.data import Batch
+from sweeper.errors import ResourceError, TrialError
+from sweeper.trial.device import release_memory
+from sweeper.trial.learner import Learner
+
+_STEPS_BETWEEN_CHECKS = 50
+"""Reading a loss waits for the device, so a loss that is not finite is found up to this many steps late."""
+
+Prepare = Callable[[Batch], tuple[Tensor, Tensor]]
+"""Gives normalised images (B, 3, S, S) and labels (B,) or class shares (B, C), on the device."""
+
+
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """What an epoch of training comes to; see `EpochMetrics` for the fields."""
+
+    train_loss: float
+    lr: float
+    train_seconds: float
+    images_per_second: float
+
+
+def train_epoch(learner: Learner, batches: Iterable[Batch], *, prepare: Prepare, epoch: int) -> TrainedEpoch:
+    """Trains on `batches` once.
+
+    Every `accumulate` batches make one optimiser step; the last of an epoch may have fewer. Each image of a
+    step weighs the same, whatever the sizes of its batches.
+
+    Args:
+        learner: is changed.
+        batches: at least one.
+        prepare: moves a batch to the device and mixes it.
+        epoch: counted from 1, for messages.
+
+    Raises:
+        TrialError: the loss is not finite.
+        ResourceError: not even one image fits into the device's memory.
+    """
+    learner.backbone.train()
+    losses, lr, num_images = _Losses(epoch), 0.0, 0
+    start = time.perf_counter()
+    for window in _windows(batches, learner.train.accumulate):
+        lr = learner.schedule.apply(learner.optimizer, step=learner.step)
+        losses.add(_train_step(learner, window, prepare=prepare), num_images=_num_images(window))
+        num_images += _num_images(window)
+    train_loss = losses.mean()  # waits for the device, so the clock is read after it
+    seconds = time.perf_counter() - start
+    return TrainedEpoch(train_loss, lr, train_seconds=seconds, images_per_second=num_images / seconds)
+
+
+def _train_step(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Tensor:
+    """Makes one optimiser step from the batches of `window` and returns their mean loss, on the device."""
+    loss = _gradient(learner, window, prepare=prepare)
+    while loss is None:
+        if learner.micro_batch == 1:
+            raise ResourceError(
+                "One image must fit into the device's memory, but even a batch of `1` does not; "
+                "lower `image_size` or freeze more stages."
+            )
+        learner.micro_batch = math.ceil(learner.micro_batch / 2)
+        release_memory()
+        loss = _gradient(learner, window, prepare=prepare)
+    if learner.train.clip_grad is not None:
+        trained = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
+        clip_grad_norm_(trained, learner.train.clip_grad)
+    learner.optimizer.step()
+    learner.average.update(learner.backbone.model, step=learner.step)
+    learner.step += 1
+    return loss
+
+
+def _gradient(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Tensor | None:
+    """Computes the gradient of the mean loss over `window`, `micro_batch` images at a time.
+
+    Returns:
+        The mean loss, or None if the device ran out of memory: the caller takes a smaller `micro_batch`,
+        which changes the memory and not the gradient. It does so outside the `except` block, where the
+        traceback no longer holds the activations.
+    """
+    learner.optimizer.zero_grad()
+    total = torch.zeros((), device=learner.machine.device)
+    try:
+        for batch in window:
+            images, targets = prepare(batch)
+            for part, wanted in zip(images.split(learner.micro_batch), targets.split(learner.micro_batch), strict=True):
+                with learner.machine.autocast():
+                    logits = learner.backbone.model(part)
+                loss = F.cross_entropy(
+                    logits.float(), wanted, label_smoothing=learner.train.label_smoothing, reduction="sum"
+                ) / _num_images(window)
+                loss.backward()
+                total += loss.detach()
+    except torch.OutOfMemoryError:
+        return None
+    return total
+
+
+class _Losses:
+    """The losses of an epoch's steps, left on the device until they are looked at together."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._unread: list[Tensor] = []
+        self._weights: list[int] = []
+        self._read: list[float] = []
+
+    def add(self, loss: Tensor, *, num_images: int) -> None:
+        """Takes in one step's mean loss."""
+        self._unread.append(loss)
+        self._weights.append(num_images)
+        if len(self._unread) == _STEPS_BETWEEN_CHECKS:
+            self._look()
+
+    def mean(self) -> float:
+        """Returns the mean loss over all images."""
+        self._look()
+        weighted = (loss * weight for loss, weight in zip(self._read, self._weights, strict=True))
+        return math.fsum(weighted) / sum(self._weights)
+
+    def _look(self) -> None:
+        values: list[float] = torch.stack(self._unread).tolist() if self._unread else []
+        for step, value in enumerate(values, start=len(self._read) + 1):
+            if not math.isfinite(value):
+                raise TrialError(
+                    f"The training loss must be finite, but was `{value}` in epoch {self._epoch}, step {step}; "
+                    "lower `lr`, or clip the gradient with `clip_grad`."
+                )
+        self._read += values
+        self._unread.clear()
+
+
+def _windows(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Groups `batches` into lists of `size`; the last may be shorter."""
+    stream = iter(batches)
+    while window := list(islice(stream, size)):
+        yield window
+
+
+def _num_images(window: list[Batch]) -> int:
+    return sum(len(batch.labels) for batch in window)
