@@ -89,4 +89,7 @@ def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     close = difflib.get_close_matches(name, list(known), n=limit, cutoff=0.5)
     if not close:
         return ""
+    alike = [difflib.SequenceMatcher(a=name, b=other).ratio() for other in close]
+    # Beside a near certain one, the merely similar only distract.
+    close = [other for other, ratio in zip(close, alike, strict=True) if ratio > max(alike) - 0.15]
     return "; did you mean " + " or ".join(f"`{name}`" for name in close) + "?"

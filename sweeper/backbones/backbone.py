@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TypedDict
@@ -99,7 +99,8 @@ class Backbone:
         most one dimension, biases and what the model lists in `no_weight_decay()` are not decayed.
         """
         parameters = dict(self.model.named_parameters())
-        listed = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
+        lister: Callable[[], Collection[str]] = getattr(self.model, "no_weight_decay", tuple)
+        listed = lister()
         groups: list[ParamGroup] = []
         for distance, stage in zip(reversed(range(len(self.stages))), self.stages, strict=True):
             trained = [name for name in stage.parameters if parameters[name].requires_grad]
@@ -133,6 +134,6 @@ def check_freeze_depth(depth: int, stages: Sequence[str], *, name: str) -> None:
         )
 
 
-def _is_plain(name: str, parameter: nn.Parameter, listed: Sequence[str]) -> bool:
+def _is_plain(name: str, parameter: nn.Parameter, listed: Collection[str]) -> bool:
     """Whether weight decay leaves the parameter out; timm allows patterns in `no_weight_decay()`."""
     return parameter.ndim <= 1 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in listed)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import chain, groupby, islice, pairwise, takewhile
 
 from timm.models import group_parameters
 from torch import nn
@@ -48,23 +48,20 @@ def find_stages(model: nn.Module) -> tuple[Stage, ...]:
     Raises:
         BackboneError: the model has no classifier, or timm does not say how it is divided.
     """
-    head = set(classifier_parameters(model))
-    groups = _coarse_groups(model)
-    body = [kept for group in groups if (kept := [name for name in group if name not in head])]
-    has_tail = any(name in head for name in groups[-1]) and body[-1] is not groups[-1]
-    tail = body.pop() if has_tail and len(body) == len(groups) else []
-    stem, blocks = body[0], body[1:]
-    if not blocks:
-        raise BackboneError(f"timm does not divide `{type(model).__name__}` into blocks; choose another backbone.")
+    head = classifier_parameters(model)
+    groups = [[name for name in group if name not in head] for group in _coarse_groups(model)]
+    if len(groups) < 3:
+        raise BackboneError(
+            f"A backbone must be divided into blocks, but timm does not say how `{type(model).__name__}` is; "
+            "choose another one."
+        )
+    stem, *blocks, tail = groups
     strides = _strides(model, blocks)
-    early = len(list(takewhile(lambda stride: stride < _STEM_STRIDE, strides)))
-    early = min(early, len(blocks) - 1)
-    stem = [*stem, *(name for block in blocks[:early] for name in block)]
+    early = sum(1 for _ in takewhile(lambda stride: stride < _STEM_STRIDE, strides[:-1]))
     runs = _cut(blocks[early:], strides[early:])
-    runs[-1] = [*runs[-1], *tail]
-    named = [("stem", stem), *((f"stage{number}", run) for number, run in enumerate(runs, start=1))]
-    last = [name for name, _ in model.named_parameters() if name in head]
-    return tuple(Stage(name, tuple(parameters)) for name, parameters in [*named, ("head", last)])
+    parts = [[*stem, *chain(*blocks[:early])], *runs[:-1], [*runs[-1], *tail], head]
+    names = ["stem", *(f"stage{number}" for number in range(1, len(runs) + 1)), "head"]
+    return tuple(Stage(name, tuple(part)) for name, part in zip(names, parts, strict=True))
 
 
 def classifier_parameters(model: nn.Module) -> tuple[str, ...]:
@@ -90,10 +87,11 @@ def _coarse_groups(model: nn.Module) -> list[_Block]:
 
 def _matcher(model: nn.Module) -> object:
     """Returns what timm's `group_parameters` takes: the model's own coarse matcher, or one by level."""
-    if not hasattr(model, "group_matcher"):
+    own: Callable[..., object] | None = getattr(model, "group_matcher", None)
+    if own is None:
         return _by_level(model)
     try:
-        return model.group_matcher(coarse=True)
+        return own(coarse=True)
     except AssertionError:  # RDNet: "coarse grouping is not implemented"
         return _by_level(model)
 
@@ -131,9 +129,9 @@ def _strides(model: nn.Module, blocks: Sequence[_Block]) -> list[int]:
 def _cut(blocks: list[_Block], strides: list[int]) -> list[_Block]:
     if len(blocks) <= _MOST_STAGES:
         return list(blocks)
-    bounds = [len(list(run)) for _, run in groupby(strides)]
-    if len(bounds) != _MOST_STAGES:
-        count = len(blocks)
-        bounds = [count * (i + 1) // _MOST_STAGES - count * i // _MOST_STAGES for i in range(_MOST_STAGES)]
+    lengths = [len(list(run)) for _, run in groupby(strides)]
+    if len(lengths) != _MOST_STAGES:
+        ends = [len(blocks) * number // _MOST_STAGES for number in range(_MOST_STAGES + 1)]
+        lengths = [end - start for start, end in pairwise(ends)]
     rest = iter(blocks)
-    return [[name for _ in range(length) for name in next(rest)] for length in bounds]
+    return [list(chain(*islice(rest, length))) for length in lengths]

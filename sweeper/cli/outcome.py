@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
-from sweeper.driver import SweepOutcome
+from sweeper.driver.run import SweepOutcome
 from sweeper.results import rank
 from sweeper.spec import SweepSpec
 

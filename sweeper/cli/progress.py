@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.cli.tables import point
-from sweeper.driver import SweepObserver
+from sweeper.driver.observer import SweepObserver
 from sweeper.records import METRICS, Decision, EpochMetrics, Suggestion, TrialRecord, TrialState
 from sweeper.results import rank
 from sweeper.spec import SweepSpec

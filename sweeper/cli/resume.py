@@ -20,7 +20,7 @@ def command(sweep: str, root: Path | None, as_json: bool) -> int:
     spec = read_spec(find_sweep(workspace_at(root), sweep))
     from sweeper.cli.outcome import show_outcome
     from sweeper.cli.progress import watching
-    from sweeper.driver import resume_sweep
+    from sweeper.driver.run import resume_sweep
 
     with watching(spec, Console(stderr=True)) as observer:
         outcome = resume_sweep(sweep, root=root, observer=observer)

@@ -27,7 +27,7 @@ def command(file: Path, overrides: tuple[str, ...], root: Path | None, as_json: 
     # torch and Ray take seconds to import: a mistake in the file is told before that.
     from sweeper.cli.outcome import show_outcome
     from sweeper.cli.progress import watching
-    from sweeper.driver import run_sweep
+    from sweeper.driver.run import run_sweep
 
     with watching(spec, Console(stderr=True)) as observer:
         outcome = run_sweep(spec, root=root, source=file, observer=observer)

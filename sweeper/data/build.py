@@ -71,8 +71,10 @@ def prepare_images(
         try:
             opened = _build_once(folder, manifest, source, spec, on_progress or _no_progress)
         except OSError as error:
+            # Arrow's errors carry the number, but a text of its own.
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise CacheError(
-                f"The image cache `{folder}` cannot be written: {error.strerror or error}. "
+                f"The image cache `{folder}` cannot be written: {reason}. "
                 f"Make room there, or set SWEEPER_CACHE to another folder."
             ) from error
     _refuse_too_many_unreadable(opened, spec)

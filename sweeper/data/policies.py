@@ -26,7 +26,7 @@ class Policy(ABC):
 class NoPolicy(Policy):
     """Changes nothing."""
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:  # noqa: ARG002 (draws nothing)
+    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         """Returns the image itself."""
         return image
 

@@ -1,4 +1,7 @@
-"""3. Who runs when: Ray Tune places the trials that the ledger asks for. The only import of ray."""
+"""3. Who runs when: Ray Tune places the trials that the ledger asks for. The only import of ray.
+
+`run` tells the story. Nothing is imported here: a worker needs `worker` alone, and must start fast.
+"""
 
 import os
 
@@ -6,14 +9,11 @@ import os
 # given, unless it takes this machine for one that cannot be part of a cluster; joining a cluster needs the interfaces.
 if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-# The driver stops cleanly by itself, on SIGTERM too, and the ledger is the record of the sweep: Tune's own
-# signal handler, result files and snapshots (which grow with the number of trials) are not wanted.
+# The driver stops cleanly by itself, on SIGTERM too, and the ledger is the record of the sweep: Tune's own signal
+# handler, progress output, result files and snapshots (which grow with the number of trials) are not wanted.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-from sweeper.driver.observer import NullObserver, SweepObserver
-from sweeper.driver.run import SweepOutcome, resume_sweep, run_sweep
-
-__all__ = ["NullObserver", "SweepObserver", "SweepOutcome", "resume_sweep", "run_sweep"]
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# A trial without a GPU must not see one (and Ray warns until this is set).
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")

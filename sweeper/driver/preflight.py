@@ -13,7 +13,7 @@ from sweeper.errors import SpecError
 from sweeper.paths import CachePaths
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, TrialConfig, resolve
-from sweeper.trial import check_optimizer
+from sweeper.trial.optimizer import check_optimizer
 
 _STRUCTURAL = ("freeze_depth", "drop_path", "optimizer", "weights", "data.", "backbone_args.", "train.")
 """Parameters that can make a model impossible to build; the rest are checked by their own ranges."""

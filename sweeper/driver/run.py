@@ -129,14 +129,17 @@ def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:
 
 @contextmanager
 def _logged(paths: SweepPaths) -> Iterator[None]:
-    """Writes sweeper's own log lines to the sweep's driver log."""
+    """Writes the log lines of sweeper and of Ray to the sweep's driver log, and Ray's nowhere else."""
     handler = logging.FileHandler(paths.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    log = logging.getLogger("sweeper")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    ours, rays = logging.getLogger("sweeper"), logging.getLogger("ray")
+    ours.setLevel(logging.INFO)
+    before = rays.handlers
+    rays.handlers = [handler]
+    ours.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        rays.handlers = before
+        ours.removeHandler(handler)
         handler.close()

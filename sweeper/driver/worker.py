@@ -12,7 +12,7 @@ from sweeper.driver.assignment import Assignment, Message
 from sweeper.errors import SweeperError
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import Failure
-from sweeper.trial import Runtime, run_trial
+from sweeper.trial.run import Runtime, run_trial
 
 _LOG = logging.getLogger("sweeper")
 

@@ -33,6 +33,7 @@ _EPOCH: Final = "epoch:"
 _ATTEMPTS: Final = "attempts"
 _FAILURE: Final = "failure"
 _PARAMS: Final = "params"
+_STOPPED_AT: Final = "stopped_at"
 _SEEDED: Final = "seeded"
 _SWEEP_ID: Final = "sweep_id"
 
@@ -149,15 +150,21 @@ class Ledger:
 
         An epoch that is known already changes nothing: a trial taken up again tells of all its epochs anew.
         """
-        known = self._epochs_known(number)
+        trial = self._trial(number)
+        attributes = trial.user_attrs
+        known = sum(name.startswith(_EPOCH) for name in attributes)
         if epoch.epoch < known:
             return Decision.CONTINUE
-        trial = self._trial(number)
+        if attributes.get(_STOPPED_AT) == epoch.epoch:
+            # The driver died before it acted on this. The rule cannot be asked twice: Optuna has noted the rung.
+            return Decision.STOP
         if epoch.epoch > known:
             trial.set_user_attr(f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
             trial.report(epoch.value(self._spec.search.objective), step=epoch.epoch)
-        # A trial's last epoch is decided on too: the rule must see it, whatever it then says.
-        return Decision.STOP if trial.should_prune() else Decision.CONTINUE
+        if not trial.should_prune():
+            return Decision.CONTINUE
+        trial.set_user_attr(_STOPPED_AT, epoch.epoch)
+        return Decision.STOP
 
     def complete(self, number: int) -> None:
         """Closes a trial that ran all its epochs; its value is the objective at its best epoch."""
@@ -213,9 +220,6 @@ class Ledger:
         if number not in self._ids:
             self._ids = {trial.number: trial._trial_id for trial in self._trials()}
         return self._ids[number]
-
-    def _epochs_known(self, number: int) -> int:
-        return len(self.record(number).epochs)
 
 
 def _is_grid(spec: SweepSpec) -> bool:

@@ -97,13 +97,14 @@ def _gradient(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Ten
     try:
         for batch in window:
             images, targets = prepare(batch)
-            for part, wanted in zip(images.split(learner.micro_batch), targets.split(learner.micro_batch), strict=True):
+            parts = torch.split(images, learner.micro_batch), torch.split(targets, learner.micro_batch)
+            for part, wanted in zip(*parts, strict=True):
                 with learner.machine.autocast():
                     logits = learner.backbone.model(part)
                 loss = F.cross_entropy(
                     logits.float(), wanted, label_smoothing=learner.train.label_smoothing, reduction="sum"
                 ) / _num_images(window)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
                 total += loss.detach()
     except torch.OutOfMemoryError:
         return None

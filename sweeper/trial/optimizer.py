@@ -15,6 +15,17 @@ from sweeper.spec.training import TrainSpec
 OPTIMIZERS: Final[tuple[str, ...]] = tuple(list_optimizers(exclude_filters=["bnb*", "fused*", "adahessian"]))
 
 
+def check_optimizer(name: str) -> None:
+    """Refuses a name that no trial could use.
+
+    Raises:
+        SpecError: timm has no optimiser of that name that runs everywhere.
+    """
+    if name not in OPTIMIZERS:
+        hint = nearest(name, OPTIMIZERS) or "; `adamw`, `sgd`, `lion` and `lamb` are some."
+        raise SpecError(f"An optimizer must be one that timm knows, but is `{name}`{hint}")
+
+
 def create_optimizer(backbone: Backbone, train: TrainSpec) -> Optimizer:
     """Creates the optimiser `train.optimizer` for the parameters of `backbone` that are trained.
 
@@ -23,12 +34,8 @@ def create_optimizer(backbone: Backbone, train: TrainSpec) -> Optimizer:
     Raises:
         SpecError: timm has no optimiser of that name that runs everywhere.
     """
-    if train.optimizer not in OPTIMIZERS:
-        hint = nearest(train.optimizer, OPTIMIZERS) or "; `adamw`, `sgd`, `lion` and `lamb` are some."
-        raise SpecError(f"An optimizer must be one that timm knows, but is `{train.optimizer}`{hint}")
-    groups = [
-        {"params": group.params, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale}
-        for group in backbone.param_groups(train)
-    ]
-    optimizer: Optimizer = create_optimizer_v2(groups, opt=train.optimizer, lr=train.lr, weight_decay=0.0)
+    check_optimizer(train.optimizer)
+    optimizer: Optimizer = create_optimizer_v2(
+        backbone.param_groups(train), opt=train.optimizer, lr=train.lr, weight_decay=0.0
+    )
     return optimizer

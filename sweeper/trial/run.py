@@ -116,7 +116,7 @@ class _Feed:
 def _open_feed(config: TrialConfig, images: ImageCache, backbone: Backbone, *, machine: Machine, threads: int) -> _Feed:
     size, batch_size = config.data.image_size, config.train.batch_size
     preprocess = Preprocessor(
-        mean=backbone.mean, std=backbone.std, num_classes=len(images.classes), device=machine.device
+        mean=_rgb(backbone.mean), std=_rgb(backbone.std), num_classes=len(images.classes), device=machine.device
     )
     return _Feed(
         train=TrainLoader(
@@ -138,6 +138,11 @@ def _open_feed(config: TrialConfig, images: ImageCache, backbone: Backbone, *, m
     )
 
 
+def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue
+
+
 def _contiguous(prepare: Prepare) -> Prepare:
     """Undoes the channels-last layout that images come in."""
 
@@ -155,11 +160,11 @@ def _open_images(data: DataSpec, cache: CachePaths) -> ImageCache:
 
 
 def _load_backbone(config: TrialConfig, images: ImageCache, *, machine: Machine, cache: CachePaths) -> Backbone:
-    seed_everything(config.seed, epoch=0)  # the new head is drawn here
     weights = find_weights(config.backbone, config.weights, cache)
     backbone = build_backbone(config, num_classes=len(images.classes), weights=weights)
     layout = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    backbone.model.to(device=machine.device, memory_format=layout)
+    backbone.model.to(machine.device).to(memory_format=layout)
+    backbone.freeze(config.train.freeze_depth)
     return backbone
 
 

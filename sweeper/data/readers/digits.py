@@ -24,7 +24,7 @@ class DigitImages(ImageSource):
     images: Pixels
     """(1797, 8, 8), grey."""
 
-    def read(self, sample: Sample, *, short_side: int) -> Pixels:  # noqa: ARG002 (8 x 8 cannot be read smaller)
+    def read(self, sample: Sample, *, short_side: int) -> Pixels:
         """Returns the digit as (8, 8, 3), its grey value three times."""
         return np.repeat(self.images[int(sample.key), :, :, None], 3, axis=2)
 

@@ -51,9 +51,7 @@ def same_number_of_threads() -> Iterator[None]:
 def make_config(few_digits: Path) -> MakeConfig:
     """Makes a trial on `few_digits`; `train` and `augment` hold what differs from a short plain one."""
 
-    def make(
-        *, train: dict[str, Any] | None = None, augment: dict[str, Any] | None = None, **top: Any
-    ) -> TrialConfig:
+    def make(*, train: dict[str, Any] | None = None, augment: dict[str, Any] | None = None, **top: Any) -> TrialConfig:
         plain: dict[str, Any] = {"epochs": 4, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1.0}
         return TrialConfig(
             **{

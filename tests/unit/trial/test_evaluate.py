@@ -12,7 +12,7 @@ from sweeper.trial.evaluate import Tally
 
 def tally(logits: torch.Tensor, labels: torch.Tensor, *, batch: int) -> Tally:
     counted = Tally(logits.shape[1], device=torch.device("cpu"))
-    for part, wanted in zip(logits.split(batch), labels.split(batch), strict=True):
+    for part, wanted in zip(torch.split(logits, batch), torch.split(labels, batch), strict=True):
         counted.add(part, wanted)
     return counted
 

@@ -129,18 +129,14 @@ def test_an_empty_class_is_refused_by_name(image_folder: Path) -> None:
 
 def test_a_class_of_val_that_is_not_in_train_is_refused_with_the_nearest_name(image_folder: Path) -> None:
     (image_folder / "val" / "dog").rename(image_folder / "val" / "dogs")
-    assert _refusal(image_folder) == (
-        "Every class of `val` must be in `train`, but `dogs` is not; did you mean `dog`?"
-    )
+    assert _refusal(image_folder) == ("Every class of `val` must be in `train`, but `dogs` is not; did you mean `dog`?")
     (image_folder / "val" / "dogs").rename(image_folder / "val" / "xyz")
     assert _refusal(image_folder) == "Every class of `val` must be in `train`, but `xyz` is not."
 
 
 def test_a_misnamed_validation_folder_is_not_overlooked(image_folder: Path) -> None:
     (image_folder / "val").rename(image_folder / "valid")
-    assert _refusal(image_folder) == (
-        f"The validation folder must be called `val`; rename `{image_folder / 'valid'}`."
-    )
+    assert _refusal(image_folder) == (f"The validation folder must be called `val`; rename `{image_folder / 'valid'}`.")
 
 
 def test_a_file_that_vanishes_is_unreadable_with_the_reason(image_folder: Path) -> None:

@@ -1,0 +1,102 @@
+"""A weights file becomes the parameters of a model; whatever does not fit is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from sweeper.backbones.stages import classifier_parameters
+from sweeper.errors import BackboneError
+
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".ckpt")
+_SHOWN = 3
+"""Parameter names in a message, of those that do not fit."""
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads `path` into a freshly built timm model, in place.
+
+    timm's own filter of the model's family resizes position embeddings and bias tables to the model's image
+    size. A classifier for another number of classes is left as the model initialised it.
+
+    Args:
+        model: as built by timm, with its `pretrained_cfg`.
+        path: safetensors, or a PyTorch file that holds nothing but tensors and plain values.
+
+    Raises:
+        BackboneError: the file cannot be read, or does not have exactly the model's parameters.
+    """
+    tensors = _adapted(_read(path), model, path=path)
+    head = set(classifier_parameters(model))
+    resized = _resized(tensors, model)
+    if head & resized:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
+    fitting = {name: tensor for name, tensor in tensors.items() if name not in resized}
+    result = model.load_state_dict(fitting, strict=False)
+    misfits = {
+        "missing": [name for name in result.missing_keys if name not in head | resized],
+        "unknown to the model": result.unexpected_keys,
+        "of another shape": sorted(resized - head),
+    }
+    if any(misfits.values()):
+        counted = "; ".join(f"{what}: {_counted(names)}" for what, names in misfits.items() if names)
+        raise BackboneError(
+            f"Weights must fit the backbone they are loaded into, but those of `{path}` do not fit "
+            f"`{type(model).__name__}` ({counted}); check `backbone`, `backbone_args` and `weights`."
+        )
+
+
+def _resized(tensors: dict[str, Tensor], model: nn.Module) -> set[str]:
+    """Returns the names that the file and the model have in different shapes."""
+    expected = model.state_dict()
+    return {name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file by name; never runs what a pickle asks for."""
+    if path.suffix not in _SUFFIXES:
+        raise BackboneError(
+            f"A weights file must end in one of {', '.join(_SUFFIXES)}, but `{path}` does not; save its tensors "
+            "with `safetensors.torch.save_file`."
+        )
+    try:
+        # Unwraps what training scripts save: `state_dict`, `model`, averages of them, prefixes of wrappers.
+        tensors = load_state_dict(str(path), weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackboneError(
+            f"A weights file must be safetensors, or PyTorch's with tensors only, but `{path}` cannot be read as "
+            f"one: {reason[0]}"
+        ) from error
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise BackboneError(
+            f"A weights file must hold named tensors and nothing else, but `{path}` does not; save "
+            "`model.state_dict()`."
+        )
+    return dict(tensors)
+
+
+def _adapted(tensors: dict[str, Tensor], model: nn.Module, *, path: Path) -> dict[str, Tensor]:
+    """Returns `tensors` after the filter that timm applies to files of the model's family, if it has one."""
+    family = sys.modules[type(model).__module__]
+    if not hasattr(family, "checkpoint_filter_fn"):
+        return tensors
+    try:
+        adapted: dict[str, Tensor] = family.checkpoint_filter_fn(tensors, model)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise BackboneError(
+            f"Weights must fit the backbone they are loaded into, but those of `{path}` cannot be converted for "
+            f"`{type(model).__name__}` ({error}); check `backbone`, `backbone_args` and `weights`."
+        ) from error
+    return adapted
+
+
+def _counted(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
+    return f"{len(names)}, as {shown}"

@@ -1,0 +1,147 @@
+"""The ledger: what is asked, reported and told is there for the next process, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import SweepFolderError
+from sweeper.records import Decision, EpochMetrics, Failure, TrialState
+from sweeper.search import Ledger, open_ledger
+from sweeper.spec import SweepSpec
+
+MakeSpec = Callable[..., SweepSpec]
+Open = Callable[[SweepSpec], Ledger]
+Epoch = Callable[[int, float], EpochMetrics]
+
+
+def test_a_trial_is_ranked_by_its_best_epoch_and_not_its_last(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+    ledger = open_on_disk(make_spec())
+    suggestion = ledger.ask()
+    assert suggestion is not None
+    for number, top1 in enumerate([0.5, 0.9, 0.7], start=1):
+        assert ledger.report(suggestion.number, epoch(number, top1)) is Decision.CONTINUE
+    ledger.complete(suggestion.number)
+    record = ledger.record(suggestion.number)
+    assert record.state is TrialState.COMPLETE
+    best = record.best_epoch("top1")
+    assert best is not None
+    assert (best.epoch, best.top1) == (2, 0.9)
+    assert record.seconds == 9.0
+
+
+def test_the_sweep_ends_after_its_trials(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    ledger = open_on_disk(make_spec(search={"trials": 2}))
+    assert [ledger.ask() is not None for _ in range(3)] == [True, True, False]
+
+
+def test_another_process_finds_every_epoch_once(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+    spec = make_spec()
+    first = open_on_disk(spec)
+    suggestion = first.ask()
+    assert suggestion is not None
+    first.report(0, epoch(1, 0.5))
+    second = open_on_disk(spec)
+    assert second.interrupted() == (0,)
+    again = second.take_up(0)
+    assert (again.params, again.attempt) == (suggestion.params, 2)
+    # A trial taken up again tells of its epochs anew, then goes on.
+    second.report(0, epoch(1, 0.5))
+    second.report(0, epoch(2, 0.6))
+    assert [e.epoch for e in second.record(0).epochs] == [1, 2]
+    assert second.sweep_id == first.sweep_id
+
+
+def test_asha_stops_a_trial_that_is_worse_than_the_best_third(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+    ledger = open_on_disk(make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 2, "reduction": 3}}}))
+    for number, top1 in enumerate([0.9, 0.8, 0.1]):
+        assert ledger.ask() is not None
+        assert ledger.report(number, epoch(1, top1)) is Decision.CONTINUE
+        decision = ledger.report(number, epoch(2, top1))
+    assert decision is Decision.STOP
+    ledger.stop(2)
+    assert ledger.record(2).state is TrialState.STOPPED
+
+
+def test_a_decision_that_was_lost_with_the_driver_is_made_again(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+    spec = make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 1, "reduction": 3}}})
+    ledger = open_on_disk(spec)
+    for number, top1 in enumerate([0.9, 0.8, 0.1]):
+        ledger.ask()
+        decision = ledger.report(number, epoch(1, top1))
+    assert decision is Decision.STOP
+    assert open_on_disk(spec).report(2, epoch(1, 0.1)) is Decision.STOP
+
+
+def test_a_failed_trial_keeps_its_reason(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    ledger = open_on_disk(make_spec())
+    ledger.ask()
+    ledger.fail(0, Failure(reason="out of luck", traceback="Traceback ..."))
+    record = ledger.record(0)
+    assert record.state is TrialState.FAILED
+    assert record.failure == Failure(reason="out of luck", traceback="Traceback ...")
+
+
+def test_a_trial_that_ends_without_an_epoch_has_failed(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    ledger = open_on_disk(make_spec())
+    ledger.ask()
+    ledger.complete(0)
+    assert ledger.record(0).state is TrialState.FAILED
+
+
+def test_a_final_state_is_final(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+    ledger = open_on_disk(make_spec())
+    ledger.ask()
+    ledger.report(0, epoch(1, 0.5))
+    ledger.complete(0)
+    ledger.stop(0)
+    assert ledger.record(0).state is TrialState.COMPLETE
+
+
+def test_seed_points_run_first_and_once(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    spec = make_spec(points=[{"lr": 1e-3, "freeze_depth": 1}, {"lr": 2e-3}])
+    open_on_disk(spec)
+    ledger = open_on_disk(spec)
+    points = [suggestion.params for suggestion in iter(ledger.ask, None)]
+    assert points[0] == {"lr": 1e-3, "freeze_depth": 1}
+    assert points[1]["lr"] == 2e-3
+    assert len(points) == 6
+
+
+def test_fixed_and_conditional_parameters_are_recorded_as_they_applied(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    spec = make_spec(
+        space={
+            "augment.policy": {"choice": ["none", "3a"]},
+            "augment.mixup": {"uniform": [0.1, 0.8], "when": {"augment.policy": "3a"}},
+            "weight_decay": {"fixed": 0.1},
+        },
+        search={"trials": 12, "sampler": "random"},
+    )
+    ledger = open_on_disk(spec)
+    for suggestion in iter(ledger.ask, None):
+        assert suggestion.params["weight_decay"] == 0.1
+        assert ("augment.mixup" in suggestion.params) == (suggestion.params["augment.policy"] == "3a")
+        assert ledger.record(suggestion.number).params == suggestion.params
+    assert {record.params["augment.policy"] for record in ledger.records()} == {"none", "3a"}
+
+
+def test_a_grid_is_every_point_once_without_those_that_nothing_reads(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    spec = make_spec(
+        space={
+            "freeze_depth": {"int": [0, 1]},
+            "augment.policy": {"choice": ["none", "3a"]},
+            "augment.mixup": {"choice": [0.1, 0.2], "when": {"augment.policy": "3a"}},
+        },
+        search={"trials": 100, "sampler": "grid"},
+    )
+    ledger = open_on_disk(spec)
+    points = [suggestion.params for suggestion in iter(ledger.ask, None)]
+    assert ledger.total == len(points) == 6
+    assert len({tuple(sorted(point.items(), key=str)) for point in points}) == 6
+
+
+def test_a_ledger_that_does_not_exist_is_not_made_by_looking(make_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(SweepFolderError, match=r"^There is no sweep `sweep` in the ledger; start it with `sweeper run`\.$"):
+        open_ledger(make_spec(), f"sqlite:///{tmp_path}/empty.db", create=False)

@@ -1,0 +1,100 @@
+"""Rules between parts of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sweeper.errors import SpecError
+from sweeper.spec import SweepSpec
+from sweeper.spec.checks import find_problems, require_valid
+
+Refusal = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[3a, rand-m9]}}",
+            "[4a]}}",
+            "space.yaml:10: space.augment.mixup.when.augment.policy: `augment.policy` can never be `4a`, so "
+            "`augment.mixup` would never apply.",
+        ),
+        (
+            "when: {augment.policy:",
+            "when: {augment.polic:",
+            "space.yaml:10: space.augment.mixup.when.augment.polic: `when` names `augment.polic`, which is not in the "
+            "space; did you mean `augment.policy`?",
+        ),
+        (
+            "[0.6, 1.0]",
+            "[0.6, 1.5]",
+            "space.yaml:7: space.layer_decay: must be less than or equal to 1, but got `1.5`.",
+        ),
+        (
+            "trivial]",
+            "rand-m99]",
+            "space.yaml:9: space.augment.policy: must be `none`, `3a`, `trivial` or `rand-m<0-10>[-n<1-4>]`, "
+            "but got `rand-m99`.",
+        ),
+        (
+            "tracking:",
+            "points: [{lr: 1.0}]\ntracking:",
+            "space.yaml:13: points.0.lr: `lr` can never be `1.0`; widen its range in `space`.",
+        ),
+        (
+            "tracking:",
+            "points: [{drop_path: 0.1}]\ntracking:",
+            "space.yaml:13: points.0.drop_path: `drop_path` is not in the space.",
+        ),
+        (
+            "tracking:",
+            "overrides: {'maxvit*': {set: {batch_size: 3}}}\ntracking:",
+            "space.yaml:13: overrides.maxvit*: `maxvit*` matches none of the sweep's backbones: `davit_tiny.msft_in1k`.",
+        ),
+        (
+            "tracking:",
+            "overrides: {'davit*': {set: {batch_size: 0}}}\ntracking:",
+            "space.yaml:13: overrides.davit*.set.batch_size: must be greater than or equal to 1, but got `0`.",
+        ),
+        (
+            "backbone: davit_tiny.msft_in1k\n",
+            "",
+            "space.yaml:1: backbone: a sweep needs `backbone: <timm model>` or a choice of backbones in `space`.",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_named(refusal: Refusal, old: str, new: str, message: str) -> None:
+    assert refusal(old, new) == message
+
+
+def test_a_grid_over_a_range_is_refused(refusal: Refusal) -> None:
+    assert refusal("sampler: tpe", "sampler: grid").splitlines()[0] == (
+        "space.yaml:6: space.lr: `sampler: grid` needs finite parameters; list the values of `lr` with `choice`."
+    )
+
+
+def test_a_parameter_that_depends_on_itself_is_refused() -> None:
+    spec = SweepSpec.model_validate(
+        {
+            "name": "x",
+            "data": {"source": "digits"},
+            "backbone": "b",
+            "space": {
+                "freeze_depth": {"int": [0, 2], "when": {"batch_size": 8}},
+                "batch_size": {"choice": [8, 16], "when": {"freeze_depth": 1}},
+            },
+        }
+    )
+    assert [message for _, message in find_problems(spec)] == [
+        "`freeze_depth` depends on itself through its conditions.",
+        "`batch_size` depends on itself through its conditions.",
+    ]
+
+
+def test_a_spec_made_in_python_is_held_to_the_same_rules() -> None:
+    spec = SweepSpec.model_validate({"name": "x", "data": {"source": "digits"}})
+    with pytest.raises(SpecError, match=r"^backbone: a sweep needs `backbone: <timm model>` or a choice"):
+        require_valid(spec)
