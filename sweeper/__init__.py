@@ -36,16 +36,16 @@ _HOMES = {
 }
 
 __all__ = [
-    "__version__",
     "Leaderboard",
+    "SweepOutcome",
+    "SweepSpec",
+    "SweeperError",
+    "TrialRecord",
+    "__version__",
     "load_spec",
     "rank",
     "resume_sweep",
     "run_sweep",
-    "SweeperError",
-    "SweepOutcome",
-    "SweepSpec",
-    "TrialRecord",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -12,7 +13,10 @@ ParamValue = str | int | float | bool | None
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # JSON has no infinity: a loss that overflowed is kept as the word, and read back as the number.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings"
+    )
 
 
 class Metric(_Record):
@@ -134,8 +138,10 @@ class TrialRecord(_Record):
         return sum(epoch.train_seconds + epoch.eval_seconds for epoch in self.epochs)
 
     def best_epoch(self, objective: str) -> EpochMetrics | None:
-        """Returns the epoch with the best `objective`, the earliest among equals; None without epochs."""
-        if not self.epochs:
-            return None
+        """Returns the epoch with the best `objective`, the earliest among equals.
+
+        An epoch whose objective is not a number is never the best; None if no other is there.
+        """
         sign = 1.0 if METRICS[objective].higher_is_better else -1.0
-        return max(self.epochs, key=lambda epoch: sign * epoch.value(objective))
+        numbers = [epoch for epoch in self.epochs if not math.isnan(epoch.value(objective))]
+        return max(numbers, key=lambda epoch: sign * epoch.value(objective), default=None)

@@ -41,7 +41,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     result = model.load_state_dict(fitting, strict=False)
     misfits = {
         "missing": [name for name in result.missing_keys if name not in head | resized],
-        "unknown to the model": result.unexpected_keys,
+        "unknown to the model": sorted(result.unexpected_keys),
         "of another shape": sorted(resized - head),
     }
     if any(misfits.values()):

@@ -113,7 +113,15 @@ def _from_hub(entry: CatalogEntry) -> Path:
     _check_reachable(entry)
     for file in _hub_files(entry):
         try:
-            return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
+            return Path(
+                hf_hub_download(
+                    repository,
+                    file,
+                    revision=revision,
+                    endpoint=constants.ENDPOINT,
+                    etag_timeout=_CONNECT_SECONDS,
+                )
+            )
         except EntryNotFoundError as error:
             # A file that is only missing here comes as this class too, with the failed request as its cause.
             if isinstance(error, FileNotFoundError):

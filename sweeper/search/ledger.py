@@ -170,7 +170,7 @@ class Ledger:
         """Closes a trial that ran all its epochs; its value is the objective at its best epoch."""
         best = self.record(number).best_epoch(self._spec.search.objective)
         if best is None:
-            self.fail(number, Failure(reason="the trial ended without a finished epoch"))
+            self.fail(number, Failure(reason="the trial ended without an epoch whose objective is a number"))
             return
         self._study.tell(number, best.value(self._spec.search.objective), skip_if_finished=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sweeper.errors import TrackingError
-from sweeper.records import TrialRecord
+from sweeper.records import TrialRecord, TrialState
 from sweeper.spec import TrialConfig
 from sweeper.tracking import projection
 from sweeper.tracking.answers import RequestRefused, ServerAway
@@ -119,6 +119,7 @@ class MlflowRuns:
         self._info = info
         self._parent: _Run | None = None
         self._children: dict[int, _Run] = {}
+        self._trials: dict[int, TrialSummary] = {}
 
     def read_back(self) -> None:
         """Learns what MLflow holds of the sweep."""
@@ -142,40 +143,48 @@ class MlflowRuns:
 
     def describe(self) -> None:
         """Writes what is known of the whole sweep and marks it as running."""
-        environment = self._info.environment
         with _translated(self._uri):
             parent = self._parent_run()
             self._write_tags(parent, _sweep_tags(self._info))
             self._set_status(parent, RunStatus.RUNNING)
         try:
             self._client.log_text(parent.run_id, self._info.resolved_spec, "resolved.yaml")
-            self._client.log_text(parent.run_id, environment.model_dump_json(indent=2), "environment.json")
+            self._client.log_text(parent.run_id, self._info.environment.model_dump_json(indent=2), "environment.json")
         except Exception as error:  # noqa: BLE001  (every artifact store has errors of its own)
-            _LOG.warning("MLflow's artifact store did not take `resolved.yaml` (%s).", hide_password(str(error), self._uri))
+            _LOG.warning(
+                "MLflow's artifact store did not take `resolved.yaml` (%s).", hide_password(str(error), self._uri)
+            )
 
     def epochs_of(self, number: int) -> int:
         """Returns how many epochs of a trial MLflow has, as far as we know."""
         return self._children[number].epochs if number in self._children else 0
 
     def write_trial(self, record: TrialRecord, config: TrialConfig | None) -> None:
-        """Makes the trial's run match its record.
+        """Makes the trial's run match its record; a waiting trial has none yet.
+
+        A waiting trial may still lack parameters, and MLflow never lets one change.
 
         Raises:
             ServerAway: try again later.
             RequestRefused: this record cannot be written.
         """
+        self._trials[record.number] = projection.trial_summary(record, self._info.objective)
+        if record.state is TrialState.WAITING:
+            return
+        points = projection.epoch_points(record, self._info.objective, after=self.epochs_of(record.number))
+        params = projection.run_params(record, config)
         with _translated(self._uri):
             run = self._children.get(record.number)
             if run is None:
                 run = self._children[record.number] = self._create_child(record, config)
-            self._write_params(run, projection.run_params(record, config))
-            self._write_epochs(run, projection.epoch_points(record, self._info.objective, after=run.epochs))
+            self._write_params(run, params)
+            self._write_epochs(run, points)
             self._write_tags(run, projection.run_tags(record))
             self._set_status(run, projection.run_status(record), end=record.finished)
 
-    def write_sweep(self, trials: dict[int, TrialSummary]) -> None:
-        """Makes the parent's metrics match the trials known so far."""
-        wanted = projection.sweep_metrics(trials.values(), self._info.objective)
+    def write_sweep(self) -> None:
+        """Makes the parent's metrics match the trials handed over so far."""
+        wanted = projection.sweep_metrics(self._trials.values(), self._info.objective)
         step = projection.finished_trials(wanted)
         with _translated(self._uri):
             parent = self._parent_run()
@@ -222,6 +231,7 @@ class MlflowRuns:
             projection.PARENT_TAG: self._parent_run().run_id,
             projection.SWEEP_TAG: self._info.sweep_id,
             projection.TRIAL_TAG: str(record.number),
+            **projection.run_tags(record),
         }
         run = self._client.create_run(
             self._experiment_id,
@@ -304,8 +314,10 @@ def _translated(uri: str) -> Iterator[None]:
         text = hide_password(str(error), uri).partition("\n")[0]
         refused = error.get_http_status_code() in _REFUSALS
         if not refused and "API request to" in text:
-            text = "it does not answer"
+            text = "no connection"
         # The cause is left out: its text may hold the password.
         raise (RequestRefused if refused else ServerAway)(text) from None
-    except OSError as error:
-        raise ServerAway(hide_password(str(error), uri)) from None
+    except TrackingError:
+        raise
+    except Exception as error:  # noqa: BLE001  (MLflow lets errors of requests, SQLAlchemy and drivers through)
+        raise ServerAway(hide_password(f"{type(error).__name__}: {error}", uri).partition("\n")[0]) from None

@@ -95,12 +95,12 @@ def epoch_points(record: TrialRecord, objective: str, *, after: int) -> list[lis
     found = []
     for epoch in record.epochs:
         seconds += epoch.train_seconds + epoch.eval_seconds
-        values = {name: float(value) for name, value in epoch.model_dump().items()}
-        if _beats(epoch, best, objective):
+        is_best = _beats(epoch, best, objective)
+        if is_best:
             best = epoch.value(objective)
-            values[f"best_{objective}"] = best
         if epoch.epoch > after:
-            found.append([Point(name, value, epoch.epoch, int(seconds * 1000)) for name, value in values.items()])
+            values = epoch.model_dump() | ({f"best_{objective}": best} if is_best else {})
+            found.append([Point(name, float(v), epoch.epoch, int(seconds * 1000)) for name, v in values.items()])
     return found
 
 

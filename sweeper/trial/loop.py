@@ -89,16 +89,18 @@ def _gradient(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Ten
 
     Returns:
         The mean loss, or None if the device ran out of memory: the caller takes a smaller `micro_batch`,
-        which changes the memory and not the gradient. It does so outside the `except` block, where the
-        traceback no longer holds the activations.
+        which changes the memory and not the gradient (but for batch norm, which sees fewer images). It does
+        so outside the `except` block, where the traceback no longer holds the activations.
     """
     learner.optimizer.zero_grad()
     total = torch.zeros((), device=learner.machine.device)
     try:
         for batch in window:
             images, targets = prepare(batch)
-            parts = torch.split(images, learner.micro_batch), torch.split(targets, learner.micro_batch)
-            for part, wanted in zip(*parts, strict=True):
+            # Parts of nearly equal size: batch norm cannot train on a last part of one image.
+            num_parts = math.ceil(len(images) / learner.micro_batch)
+            parts = zip(images.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)
+            for part, wanted in parts:
                 with learner.machine.autocast():
                     logits = learner.backbone.model(part)
                 loss = F.cross_entropy(

@@ -35,12 +35,10 @@ def frozen_outputs(backbone: Backbone) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda module, inputs, output: outputs.__setitem__(name, output.detach().clone())
+        return lambda _, __, output: outputs.__setitem__(name, output.detach().clone())
 
     hooks = [
-        module.register_forward_hook(keep(name))
-        for name, module in backbone.model.named_modules()
-        if is_frozen(module)
+        module.register_forward_hook(keep(name)) for name, module in backbone.model.named_modules() if is_frozen(module)
     ]
     with torch.no_grad():
         backbone.model(images(backbone))
@@ -79,17 +77,19 @@ class BackboneContract:
         assert torch.isfinite(scores).all()
 
     @pytest.mark.parametrize("depth", range(6))
-    def test_a_step_moves_what_is_not_frozen_and_nothing_else(self, backbone: Backbone, depth: int) -> None:
+    def test_steps_move_what_is_not_frozen_and_nothing_else(self, backbone: Backbone, depth: int) -> None:
+        torch.manual_seed(0)  # for drop path
         backbone.freeze(depth)
         backbone.train()
         optimizer = torch.optim.AdamW(backbone.param_groups(TrainSpec(lr=1e-2)))
         before, prefix = snapshot(backbone.model), frozen_outputs(backbone)
-        step(backbone, optimizer)
+        for _ in range(2):  # a residual branch that starts at zero lets no gradient through in the first step
+            step(backbone, optimizer)
         after = snapshot(backbone.model)
 
         moved = {name for name in before if not torch.equal(before[name], after[name])}
         trained = {name for stage in backbone.stages[depth:] for name in stage.parameters}
-        assert moved & dict(backbone.model.named_parameters()).keys() == trained
+        assert sorted(moved & dict(backbone.model.named_parameters()).keys()) == sorted(trained)
         statistics = {
             f"{name}.{buffer}"
             for name, module in backbone.model.named_modules()

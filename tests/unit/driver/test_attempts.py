@@ -1,0 +1,120 @@
+"""How trials are handed out, closed, lost and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweeper.driver.attempts import Attempts, Share, Sweep
+from sweeper.records import Decision, EpochMetrics, Failure, TrialState
+
+MakeSweep = Callable[..., Sweep]
+
+
+def epoch(number: int, top1: float) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=number, top1=top1, top5=1.0, macro_f1=top1, balanced_accuracy=top1, val_loss=1 - top1, train_loss=1.0,
+        lr=1e-3, train_seconds=1.0, eval_seconds=1.0, images_per_second=1.0, peak_memory_mb=1.0,
+    )  # fmt: skip
+
+
+def test_no_more_trials_are_handed_out_than_there_are_slots(make_sweep: MakeSweep) -> None:
+    attempts = Attempts(make_sweep(search={"trials": 3}), slots=lambda: 2)
+    assert attempts.next("a") is not None
+    assert attempts.next("b") is not None
+    assert attempts.next("c") is None
+    attempts.epoch_ended("a", epoch(1, 0.5))
+    attempts.ended("a", None)
+    third = attempts.next("c")
+    assert third is not None
+    assert third.number == 2
+
+
+def test_an_assignment_says_all_a_worker_needs(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    assignment = Attempts(sweep, slots=lambda: 1).next("a")
+    assert assignment is not None
+    assert assignment.config.backbone == "test_efficientnet"
+    assert 1e-3 <= assignment.config.train.lr <= 1e-2
+    assert assignment.folder == sweep.paths.trial(0).root
+    assert (assignment.attempt, assignment.device, assignment.threads) == (1, "cpu", 1)
+
+
+def test_the_sweep_is_over_when_every_trial_is_closed(make_sweep: MakeSweep) -> None:
+    attempts = Attempts(make_sweep(search={"trials": 1}), slots=lambda: 1)
+    assert not attempts.are_over
+    attempts.next("a")
+    assert not attempts.are_over
+    attempts.epoch_ended("a", epoch(1, 0.5))
+    attempts.ended("a", None)
+    assert attempts.are_over
+
+
+def test_a_lost_trial_comes_back_as_its_next_attempt(make_sweep: MakeSweep, diary: object) -> None:
+    attempts = Attempts(make_sweep(search={"trials": 1}), slots=lambda: 1)
+    first = attempts.next("a")
+    attempts.epoch_ended("a", epoch(1, 0.5))
+    attempts.lost("a")
+    second = attempts.next("b")
+    assert first is not None
+    assert second is not None
+    assert (second.number, second.attempt, second.config) == (0, 2, first.config)
+    attempts.epoch_ended("b", epoch(1, 0.5))
+    attempts.epoch_ended("b", epoch(2, 0.6))
+    attempts.ended("b", None)
+    assert diary.lines == [  # type: ignore[attr-defined]
+        "0 started, attempt 1", "0 epoch 1 continue", "0 lost, again",
+        "0 started, attempt 2", "0 epoch 1 continue", "0 epoch 2 continue", "0 complete",
+    ]  # fmt: skip
+
+
+def test_a_trial_that_is_lost_too_often_fails_and_the_sweep_goes_on(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(resources={"retries": 1})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    for name in ("a", "b"):
+        attempts.next(name)
+        attempts.lost(name)
+    record = sweep.ledger.record(0)
+    assert record.state is TrialState.FAILED
+    assert record.failure is not None
+    assert record.failure.reason == "its worker was lost 2 times; `resources.retries` allows no more"
+    following = attempts.next("c")
+    assert following is not None
+    assert following.number == 1
+
+
+def test_a_failure_is_kept_and_the_sweep_goes_on(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    attempts = Attempts(sweep, slots=lambda: 1)
+    attempts.next("a")
+    attempts.ended("a", Failure(reason="loss is not finite"))
+    assert sweep.ledger.record(0).state is TrialState.FAILED
+    assert attempts.next("b") is not None
+
+
+def test_a_trial_stopped_early_is_closed_once(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(search={"trials": 4, "stop": {"asha": {"grace_epochs": 1, "reduction": 2}}})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    for name, top1 in (("a", 0.9), ("b", 0.1)):
+        attempts.next(name)
+        decision = attempts.epoch_ended(name, epoch(1, top1))
+        if decision is Decision.CONTINUE:
+            attempts.ended(name, None)
+    attempts.ended("b", None)  # Tune says so once more after a stop
+    assert decision is Decision.STOP
+    assert sweep.ledger.record(1).state is TrialState.STOPPED
+
+
+def test_what_an_earlier_driver_left_running_comes_first(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(search={"trials": 3})
+    Attempts(sweep, slots=lambda: 2).next("a")
+    later = Attempts(sweep, slots=lambda: 2)
+    later.take_over()
+    first, second = later.next("b"), later.next("c")
+    assert first is not None
+    assert second is not None
+    assert [(first.number, first.attempt), (second.number, second.attempt)] == [(0, 2), (1, 1)]
+
+
+def test_a_share_says_device_and_threads() -> None:
+    assert (Share(cpus=0.5, gpus=0).device, Share(cpus=0.5, gpus=0).threads) == ("cpu", 1)
+    assert (Share(cpus=4, gpus=0.5).device, Share(cpus=4, gpus=0.5).threads) == ("cuda:0", 4)

@@ -1,0 +1,89 @@
+"""The worker's three steps: begin, epoch after epoch, next trial. Here without Ray around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.driver.assignment import Assignment, Message
+from sweeper.driver.worker import TrialWorker
+from sweeper.paths import CachePaths
+from sweeper.spec import TrialConfig
+
+
+@pytest.fixture
+def assign(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes Tune's configuration for a tiny trial."""
+
+    def _assign(number: int, **train: Any) -> dict[str, Any]:
+        config = TrialConfig.model_validate(
+            {
+                "backbone": "test_efficientnet",
+                "weights": "random",
+                "data": {"source": "digits", "image_size": 32},
+                "train": {"epochs": 1, "batch_size": 256, **train},
+            }
+        )
+        return Assignment(
+            number=number, attempt=1, config=config, folder=tmp_path / str(number), cache=CachePaths.default().root,
+            device="cpu", threads=1,
+        ).to_ray()  # fmt: skip
+
+    return _assign
+
+
+@pytest.fixture
+def start() -> Callable[[dict[str, Any]], TrialWorker]:
+    """Starts a worker as Tune does, but for its constructor, which wants a Ray session."""
+
+    def _start(config: dict[str, Any]) -> TrialWorker:
+        worker = TrialWorker.__new__(TrialWorker)
+        worker.setup(config)
+        return worker
+
+    return _start
+
+
+def test_a_worker_runs_one_trial_after_another(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    worker = start(assign(0))
+    first = Message.from_ray(worker.step())
+    assert first.epoch is not None
+    assert Message.from_ray(worker.step()) == Message()
+    assert worker.reset_config(assign(1))
+    assert Message.from_ray(worker.step()).epoch is not None
+    worker.cleanup()
+    assert (tmp_path / "0" / "best.safetensors").exists()
+    assert "Trial 1, attempt 1." in (tmp_path / "1" / "trial.log").read_text()
+    assert "Trial 1" not in (tmp_path / "0" / "trial.log").read_text()
+    assert not [h for h in logging.getLogger("sweeper").handlers if isinstance(h, logging.FileHandler)]
+
+
+def test_a_failure_is_an_answer_and_the_log_has_the_traceback(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    worker = start(assign(0, lr=1e30, warmup_epochs=0, clip_grad=None, optimizer="sgd"))
+    failure = Message.from_ray(worker.step()).failure
+    assert failure is not None
+    assert "not finite" in failure.reason or "finite" in failure.reason
+    assert "TrialError" in failure.traceback
+    assert "Traceback" in (tmp_path / "0" / "trial.log").read_text()
+    # An error of ours leaves the worker as it was: it may go on.
+    assert worker.reset_config(assign(1))
+    worker.cleanup()
+
+
+def test_a_worker_is_replaced_after_an_error_that_nobody_foresaw(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    worker = start(assign(0))
+    (tmp_path / "0" / "config.json").mkdir()  # nothing can be written there now
+    failure = Message.from_ray(worker.step()).failure
+    assert failure is not None
+    assert "IsADirectoryError" in failure.reason
+    assert not worker.reset_config(assign(1))
