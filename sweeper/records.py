@@ -14,9 +14,7 @@ ParamValue = str | int | float | bool | None
 
 class _Record(BaseModel):
     # JSON has no infinity: a loss that overflowed is kept as the word, and read back as the number.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
 
 
 class Metric(_Record):

@@ -35,7 +35,7 @@ class Backbone:
     Example:
         backbone = build_backbone(config, num_classes=121, weights=find_weights(...))
         backbone.freeze(config.train.freeze_depth)
-        optimizer = torch.optim.AdamW(backbone.param_groups(config.train))
+        optimizer = torch.optim.AdamW([dict(group) for group in backbone.param_groups(config.train)])
         backbone.train()
     """
 

@@ -41,7 +41,7 @@ def find_weights(name: str, weights: str, cache: CachePaths) -> Path | None:
         return None
     if weights == "pretrained":
         return _find_pretrained(look_up(name), cache)
-    return _given(Path(weights).expanduser())
+    return _given(Path(weights).expanduser().absolute())
 
 
 def _given(path: Path) -> Path:
@@ -113,15 +113,7 @@ def _from_hub(entry: CatalogEntry) -> Path:
     _check_reachable(entry)
     for file in _hub_files(entry):
         try:
-            return Path(
-                hf_hub_download(
-                    repository,
-                    file,
-                    revision=revision,
-                    endpoint=constants.ENDPOINT,
-                    etag_timeout=_CONNECT_SECONDS,
-                )
-            )
+            return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
         except EntryNotFoundError as error:
             # A file that is only missing here comes as this class too, with the failed request as its cause.
             if isinstance(error, FileNotFoundError):

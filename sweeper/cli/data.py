@@ -40,8 +40,13 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         sizes = (f"{s.min:g} - {s.max:g}" if s else "-" for s in (split.width, split.height))
         per = split.per_class
         table.add_row(
-            split.split, str(split.images), str(split.classes),
-            f"{per.min:g}", f"{per.median:g}", f"{per.max:g}", *sizes,
+            split.split,
+            str(split.images),
+            str(split.classes),
+            f"{per.min:g}",
+            f"{per.median:g}",
+            f"{per.max:g}",
+            *sizes,
         )
     Console().print(table)
     click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -50,10 +51,13 @@ def run_trials(sweep: Sweep) -> bool:
                 if stopper.stop_all():
                     return False
                 _LOG.exception("Tune run %d of %d died.", run, _TUNE_RUNS)
-                sweep.observer.note(f"Ray Tune stopped ({_first_line(error)}); going on from the ledger.")
-                continue
-            if stopper.stop_all():
-                return False
+                sweep.observer.note(f"Ray Tune stopped ({_gist(error)}); going on from the ledger.")
+            else:
+                if stopper.stop_all():
+                    return False
+            # Workers of a Tune run that died hold their CPUs until its objects, which refer to each other, are gone.
+            gc.collect()
+    attempts.take_over()
     if attempts.are_over:
         return True
     raise EngineError(f"Ray Tune died {_TUNE_RUNS} times; see `{sweep.paths.log}`, then `sweeper resume`.")
@@ -120,6 +124,7 @@ def _tuner(sweep: Sweep, attempts: Attempts, stopper: StopRequested) -> tune.Tun
     )
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _gist(error: BaseException) -> str:
+    """Returns one line; Tune's errors are whole tracebacks, whose last line says what happened."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]

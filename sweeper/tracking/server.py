@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from sweeper.errors import InputError, TrackingError
 from sweeper.paths import Workspace
-from sweeper.tracking.uri import hide_password, is_server
+from sweeper.tracking.uri import hide_password, is_server, without_password
 
 # One worker and no job runner: 2 processes and 0.4 GB instead of MLflow's 15 and 2.1 GB.
 _SETTINGS: Final = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -34,15 +34,20 @@ class UiServer:
             server.wait()
     """
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, uri: str, process: subprocess.Popen[bytes] | None) -> None:
         """Stores the address, and the process if it is ours.
 
         Args:
-            url: where the pages are.
+            uri: where the server is, with the password if it wants one.
             process: the leader of its own process group; None for a server that somebody else runs.
         """
-        self.url = url
+        self._uri = uri
         self._process = process
+
+    @property
+    def url(self) -> str:
+        """The address of the pages, as it may be shown."""
+        return without_password(self._uri)
 
     def __enter__(self) -> UiServer:
         return self
@@ -53,14 +58,14 @@ class UiServer:
         self.close()
 
     def experiment_url(self, experiment: str) -> str:
-        """Returns the page with the experiment's table of runs; its front page is about traces of language models.
+        """Returns the page with the experiment's table of runs; without the ending, pages on language models open.
 
         Raises:
             TrackingError: there is no such experiment.
         """
         from sweeper.tracking.mlflow import find_experiment
 
-        return f"{self.url}/#/experiments/{find_experiment(self.url, experiment)}/runs"
+        return f"{self.url}/#/experiments/{find_experiment(self._uri, experiment)}/runs?workflowType=machine_learning"
 
     def wait(self) -> None:
         """Returns when the server ends; at once if it is not ours."""
@@ -83,9 +88,11 @@ def serve_ui(uri: str, workspace: Workspace, *, host: str = "127.0.0.1", port: i
         port: port to listen on, any free one by default.
 
     Raises:
-        InputError: the port is taken.
+        InputError: the port is taken, or the URI is of a service with pages of its own.
         TrackingError: the server did not start.
     """
+    if uri.startswith("databricks"):
+        raise InputError(f"`{uri}` has pages of its own: open MLflow in your Databricks workspace.")
     if is_server(uri):
         return UiServer(uri.rstrip("/"), None)
     port = _free_port(host, port)

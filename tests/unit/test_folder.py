@@ -74,7 +74,10 @@ def test_a_held_sweep_is_refused_and_a_dead_holder_lets_go(workspace: Workspace)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     assert is_running(paths)
-    with pytest.raises(SweepFolderError, match=r"^The sweep `mushrooms` is running already; see `sweeper status"), held(paths):
+    with (
+        pytest.raises(SweepFolderError, match=r"^The sweep `mushrooms` is running already; see `sweeper status"),
+        held(paths),
+    ):
         pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
@@ -84,7 +87,9 @@ def test_a_held_sweep_is_refused_and_a_dead_holder_lets_go(workspace: Workspace)
         assert is_running(paths)
 
 
-def test_the_workspace_is_the_option_then_the_environment_then_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_workspace_is_the_option_then_the_environment_then_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert workspace_at(None).root == tmp_path / "sweeps"
     monkeypatch.setenv("SWEEPER_ROOT", "/elsewhere")

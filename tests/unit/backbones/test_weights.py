@@ -49,6 +49,8 @@ def hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield endpoint
     server.shutdown()
@@ -76,10 +78,13 @@ def test_a_random_start_has_no_file(cache: CachePaths) -> None:
     assert find_weights("davit_tiny", "random", cache) is None
 
 
-def test_a_file_or_a_directory_of_the_users_is_taken(tmp_path: Path, cache: CachePaths) -> None:
+def test_a_file_or_a_directory_of_the_users_is_taken(
+    tmp_path: Path, cache: CachePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     older, newer = tmp_path / "pytorch_model.bin", tmp_path / "model.safetensors"
     older.touch()
-    assert find_weights("davit_tiny", str(older), cache) == older
+    monkeypatch.chdir(tmp_path)
+    assert find_weights("davit_tiny", older.name, cache) == older
     assert find_weights("davit_tiny", str(tmp_path), cache) == older
     newer.touch()
     assert find_weights("davit_tiny", str(tmp_path), cache) == newer

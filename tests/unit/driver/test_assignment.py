@@ -10,7 +10,9 @@ from sweeper.spec import TrialConfig
 
 
 def test_an_assignment_survives_the_way_to_a_worker() -> None:
-    config = TrialConfig.model_validate({"backbone": "vit", "data": {"source": "digits"}, "backbone_args": {"d": [1, 2]}})
+    config = TrialConfig.model_validate(
+        {"backbone": "vit", "data": {"source": "digits"}, "backbone_args": {"d": [1, 2]}}
+    )
     assignment = Assignment(
         number=3, attempt=2, config=config, folder=Path("/a b/c"), cache=Path("/c"), device="cpu", threads=2
     )

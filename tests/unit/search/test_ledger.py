@@ -17,7 +17,9 @@ Open = Callable[[SweepSpec], Ledger]
 Epoch = Callable[[int, float], EpochMetrics]
 
 
-def test_a_trial_is_ranked_by_its_best_epoch_and_not_its_last(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+def test_a_trial_is_ranked_by_its_best_epoch_and_not_its_last(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch
+) -> None:
     ledger = open_on_disk(make_spec())
     suggestion = ledger.ask()
     assert suggestion is not None
@@ -54,7 +56,9 @@ def test_another_process_finds_every_epoch_once(make_spec: MakeSpec, open_on_dis
     assert second.sweep_id == first.sweep_id
 
 
-def test_asha_stops_a_trial_that_is_worse_than_the_best_third(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+def test_asha_stops_a_trial_that_is_worse_than_the_best_third(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch
+) -> None:
     ledger = open_on_disk(make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 2, "reduction": 3}}}))
     for number, top1 in enumerate([0.9, 0.8, 0.1]):
         assert ledger.ask() is not None
@@ -65,7 +69,9 @@ def test_asha_stops_a_trial_that_is_worse_than_the_best_third(make_spec: MakeSpe
     assert ledger.record(2).state is TrialState.STOPPED
 
 
-def test_a_decision_that_was_lost_with_the_driver_is_made_again(make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch) -> None:
+def test_a_decision_that_was_lost_with_the_driver_is_made_again(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch
+) -> None:
     spec = make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 1, "reduction": 3}}})
     ledger = open_on_disk(spec)
     for number, top1 in enumerate([0.9, 0.8, 0.1]):
@@ -143,5 +149,7 @@ def test_a_grid_is_every_point_once_without_those_that_nothing_reads(make_spec: 
 
 
 def test_a_ledger_that_does_not_exist_is_not_made_by_looking(make_spec: MakeSpec, tmp_path: Path) -> None:
-    with pytest.raises(SweepFolderError, match=r"^There is no sweep `sweep` in the ledger; start it with `sweeper run`\.$"):
+    with pytest.raises(
+        SweepFolderError, match=r"^There is no sweep `sweep` in the ledger; start it with `sweeper run`\.$"
+    ):
         open_ledger(make_spec(), f"sqlite:///{tmp_path}/empty.db", create=False)

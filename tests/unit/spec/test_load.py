@@ -150,12 +150,16 @@ def test_all_mistakes_are_told_at_once(refusal: Refusal) -> None:
 
 
 def test_a_missing_file_is_told_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"^Cannot read the search space `.*nowhere.yaml`: No such file or directory\.$"):
+    with pytest.raises(
+        SpecError, match=r"^Cannot read the search space `.*nowhere.yaml`: No such file or directory\.$"
+    ):
         load_spec(tmp_path / "nowhere.yaml")
 
 
 def test_an_empty_file_is_told_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
-    with pytest.raises(SpecError, match=r"a search space is a mapping such as `name: davit`, but the file holds none\.$"):
+    with pytest.raises(
+        SpecError, match=r"a search space is a mapping such as `name: davit`, but the file holds none\.$"
+    ):
         load_spec(path)

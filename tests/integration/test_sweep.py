@@ -1,0 +1,84 @@
+"""One YAML file becomes a ranked sweep, and what a person does with it afterwards."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import ViewType
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_sweep_runs_is_ranked_tracked_and_refused_a_second_time(sweeper: Any) -> None:
+    done = sweeper.run("run", "tiny.yaml", "--set", "search.trials=3", "--set", "train.epochs=2", "--json")
+    assert done.returncode == 0, done.stderr
+    board = json.loads(done.stdout)
+    assert [row["rank"] for row in board["rows"]] == [1, 2, 3]
+    assert board["rows"][0]["best"]["top1"] > 0.5
+    assert "trial 0  epoch 1  top-1" in done.stderr
+
+    folder = sweeper.folder / "sweeps" / "tiny"
+    assert (folder / "sweep.yaml").read_text() == (sweeper.folder / "tiny.yaml").read_text()
+    assert "trials: 3" in (folder / "resolved.yaml").read_text()
+    assert sorted(path.name for path in (folder / "trials" / "0000").iterdir()) == [
+        "best.safetensors", "config.json", "trial.log",
+    ]  # fmt: skip
+
+    again = sweeper.run("run", "tiny.yaml")
+    assert again.returncode == 2
+    assert "go on with `sweeper resume tiny`" in again.stderr
+
+    status = json.loads(sweeper.run("status", "tiny", "--json").stdout)
+    assert status["counts"]["complete"] == 3
+    assert (status["alive"], status["explanation"]) == (False, "The sweep is finished.")
+    table = sweeper.run("leaderboard", "tiny").stdout
+    assert "top-1" in table
+    assert "layer_decay" in table
+    assert json.loads(sweeper.run("leaderboard", "tiny", "--json").stdout) == board
+
+    check_mlflow(f"sqlite:///{sweeper.folder}/sweeps/mlflow.db", board)
+
+
+def check_mlflow(uri: str, board: dict[str, Any]) -> None:
+    """The parent has three children; sorting them by the objective's best value finds the winner."""
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(children) == 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    best = max(children, key=lambda run: run.data.metrics["best_top1"])
+    winner = board["rows"][0]
+    assert best.data.tags["sweeper.trial"] == str(winner["number"])
+    assert best.data.metrics["best_top1"] == pytest.approx(winner["best"]["top1"])
+    for run in children:
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "top1")]
+        assert steps == [1, 2]
+
+
+def test_several_backbones_share_one_leaderboard(sweeper: Any) -> None:
+    (sweeper.folder / "compare.yaml").write_text(
+        "name: compare\n"
+        "data: {source: digits, image_size: 64}\n"
+        "weights: random\n"
+        "train: {epochs: 1, batch_size: 128}\n"
+        "space:\n"
+        "  backbone: {choice: [davit_tiny, maxvit_tiny_rw_224]}\n"
+        "  freeze_depth: {int: [0, 1]}\n"
+        "overrides:\n"
+        "  'davit*': {set: {backbone_args.depths: [1, 1, 1, 1], backbone_args.embed_dims: [16, 32, 64, 128],\n"
+        "    backbone_args.num_heads: [1, 2, 4, 8]}}\n"
+        "  'maxvit*': {set: {backbone_args.embed_dim: [16, 32, 48, 64], backbone_args.depths: [1, 1, 1, 1]}}\n"
+        "search: {trials: 4, sampler: grid}\n"
+    )
+    done = sweeper.run("run", "compare.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["params"]["backbone"] for row in rows} == {"davit_tiny", "maxvit_tiny_rw_224"}
+    assert len(rows) == 4
