@@ -2,8 +2,8 @@
 
     python benchmarks/handoff.py [--trials 12]
 
-Each system runs the same number of trials, one at a time, that do nothing but import torch and timm and report once; the
-figure is the time between the starts of two trials, its median over all but the first. sweeper's trials go
+Each system runs the same number of trials, one at a time, that do nothing but import torch and timm and report
+once; the figure is the time between the starts of two trials, its median over all but the first. sweeper's trials go
 the whole way: asked of the study on SQLite, sent to a worker, begun, reported, told, tracked.
 """
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,7 +117,7 @@ def run_tune(trials: int, *, reuse: bool) -> Starts:
 
 def gap(starts: Starts) -> float:
     """Returns the median time between two starts; the first gap has the cold start in it."""
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     return median(gaps[1:])
 
 

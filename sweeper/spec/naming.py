@@ -35,10 +35,8 @@ def setting_path(name: str) -> tuple[str, ...] | None:
 
 def setting_names() -> tuple[str, ...]:
     """Returns every name `setting_path` knows, but for the open-ended `backbone_args.<any>`."""
-    return (
-        "backbone", "weights", "seed", *TrainSpec.model_fields,
-        *(f"augment.{field}" for field in AugmentSpec.model_fields), *(f"data.{field}" for field in sorted(_DATA_FIELDS)),
-    )  # fmt: skip
+    sections = [f"augment.{field}" for field in AugmentSpec.model_fields] + [f"data.{field}" for field in _DATA_FIELDS]
+    return ("backbone", "weights", "seed", *TrainSpec.model_fields, *sorted(sections))
 
 
 def assign(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -44,7 +44,12 @@ def sentence(error: ErrorDetails, *, root: type[BaseModel] | None = None) -> str
             text = str(context["error"])
             return f"{text}." if "but got" in text or "needs" in text else f"{text}, but got {_shown(value)}."
         case _:
-            rule = error["msg"].replace("Input should be", "must be").replace("String should", "must")
+            rule = (
+                error["msg"]
+                .partition(", unable")[0]
+                .replace("Input should be", "must be")
+                .replace("String should", "must")
+            )
             rule = rule.replace("Tuple should have", "must have").replace("a valid tuple", "a list")
             return f"{rule[0].lower()}{rule[1:]}, but got {_shown(value)}."
 
@@ -84,8 +89,7 @@ def _known_keys(root: type[BaseModel], location: Keys) -> Iterator[str]:
         tagged = [model for model in models if step in {f.alias or name for name, f in model.model_fields.items()}]
         tagged += [model for model in models if str(step) in str(model.model_fields.get("source", ""))]
         models = inner or tagged or models
-    for name in dict.fromkeys(f.alias or name for model in models for name, f in model.model_fields.items()):
-        yield name
+    yield from dict.fromkeys(f.alias or name for model in models for name, f in model.model_fields.items())
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -46,8 +46,7 @@ def refused(sweeper: Any, *arguments: str) -> str:
         ),
         (
             "train.epochs=many",
-            "sweeper: --set train.epochs=many: train.epochs: must be a valid integer, unable to parse string as an integer, "
-            "but got `many`.",
+            "sweeper: --set train.epochs=many: train.epochs: must be a valid integer, but got `many`.",
         ),
         (
             "space.lr.log=[1, 0.1]",

@@ -67,7 +67,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_a_held_sweep_is_refused_and_a_dead_holder_lets_go(workspace: Workspace) -> None:
     paths = find_sweep(workspace, "mushrooms")
     hold = (
-        "import sys, time; from pathlib import Path; from sweeper.folder import held; from sweeper.paths import SweepPaths\n"
+        "import time; from pathlib import Path\n"
+        "from sweeper.folder import held; from sweeper.paths import SweepPaths\n"
         f"with held(SweepPaths(Path({str(paths.root)!r}))): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)

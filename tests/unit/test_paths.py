@@ -18,9 +18,14 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
-    with pytest.raises(RuntimeError), written_aside(tmp_path / "file") as aside:
-        aside.write_text("half")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with written_aside(tmp_path / "file") as aside:
+            aside.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
 

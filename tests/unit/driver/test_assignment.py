@@ -21,8 +21,8 @@ def test_an_assignment_survives_the_way_to_a_worker() -> None:
 
 def test_only_an_epoch_is_not_the_last_message() -> None:
     epoch = EpochMetrics(
-        epoch=1, top1=0.1, top5=0.2, macro_f1=0.3, balanced_accuracy=0.4, val_loss=float("inf"), train_loss=1e-30, lr=1e-3,
-        train_seconds=1.0, eval_seconds=1.0, images_per_second=1.0, peak_memory_mb=1.0,
+        epoch=1, top1=0.1, top5=0.2, macro_f1=0.3, balanced_accuracy=0.4, val_loss=float("inf"), train_loss=1e-30,
+        lr=1e-3, train_seconds=1.0, eval_seconds=1.0, images_per_second=1.0, peak_memory_mb=1.0,
     )  # fmt: skip
     failure = Failure(reason="r", traceback="t")
     for message, is_last in ((Message(epoch=epoch), False), (Message(), True), (Message(failure=failure), True)):

@@ -26,7 +26,8 @@ def test_a_status_counts_lists_and_names_the_best(make_record: MakeRecord) -> No
     ]
     status = status_of(SPEC, records, total=6, alive=True, logs={2: "trials/0002/trial.log"})
     assert status.counts == {
-        TrialState.WAITING: 2, TrialState.RUNNING: 1, TrialState.COMPLETE: 1, TrialState.STOPPED: 1, TrialState.FAILED: 1,
+        TrialState.WAITING: 2, TrialState.RUNNING: 1, TrialState.COMPLETE: 1, TrialState.STOPPED: 1,
+        TrialState.FAILED: 1,
     }  # fmt: skip
     assert [(r.number, r.epochs, r.of_epochs) for r in status.running] == [(3, 1, 5)]
     assert [(f.number, f.reason, f.log) for f in status.failed] == [(2, "no luck", "trials/0002/trial.log")]

@@ -69,7 +69,7 @@ def test_set_merges_a_mapping_into_a_section(load: Load) -> None:
         (
             "epochs: 30",
             "epochs: many",
-            "space.yaml:4: train.epochs: must be a valid integer, unable to parse string as an integer, but got `many`.",
+            "space.yaml:4: train.epochs: must be a valid integer, but got `many`.",
         ),
         (
             "[3e-5, 1.0e-3]",
