@@ -35,8 +35,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
     tensors = _adapted(_read(path), model, path=path)
     head = set(classifier_parameters(model))
     resized = _resized(tensors, model)
-    if head & resized:
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
     fitting = {name: tensor for name, tensor in tensors.items() if name not in resized}
     result = model.load_state_dict(fitting, strict=False)
     misfits = {

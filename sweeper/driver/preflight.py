@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from sweeper.backbones import describe_backbone, find_weights
 from sweeper.data import prepare_images, read_manifest
 from sweeper.driver.observer import SweepObserver
-from sweeper.errors import SpecError
 from sweeper.paths import CachePaths
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, TrialConfig, resolve
@@ -43,13 +42,7 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     manifest, _ = read_manifest(variants[0].data)
     for config in variants:
         check_optimizer(config.train.optimizer)
-        info = describe_backbone(config, num_classes=len(manifest.classes))
-        if config.train.freeze_depth >= len(info.stages):
-            names = ", ".join(f"`{stage.name}`" for stage in info.stages)
-            raise SpecError(
-                f"freeze_depth must be at most {len(info.stages) - 1} for `{config.backbone}`, whose stages are "
-                f"{names}, but can be `{config.train.freeze_depth}`."
-            )
+        describe_backbone(config, num_classes=len(manifest.classes))
     for name, weights in dict.fromkeys((config.backbone, config.weights) for config in variants):
         find_weights(name, weights, cache)
     caches = [

@@ -11,7 +11,21 @@ def test_every_listed_name_is_there() -> None:
 
 
 def test_no_other_name_is_public() -> None:
-    submodules = "backbones cli data driver errors folder paths records results search spec tracking trial".split()
+    submodules = [
+        "backbones",
+        "cli",
+        "data",
+        "driver",
+        "errors",
+        "folder",
+        "paths",
+        "records",
+        "results",
+        "search",
+        "spec",
+        "tracking",
+        "trial",
+    ]
     public = {name for name in vars(sweeper) if not name.startswith("_")}
     assert public - set(submodules) <= set(sweeper.__all__)
 

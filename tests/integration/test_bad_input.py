@@ -95,7 +95,10 @@ def test_a_folder_that_cannot_be_written_is_told(sweeper: Any) -> None:
 
 def test_freezing_more_stages_than_there_are_is_told(sweeper: Any) -> None:
     message = refused(sweeper, "--set", "space.freeze_depth={int: [0, 9]}")
-    assert message.startswith("sweeper: freeze_depth must be at most ")
+    assert message == (
+        "sweeper: `freeze_depth` must be 0 to 5 for `test_efficientnet`, whose stages are stem, stage1, stage2, stage3, "
+        "stage4, head, but it is `9`."
+    )
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_sweep_goes_on(sweeper: Any, photos: Path) -> None:
