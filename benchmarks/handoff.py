@@ -15,7 +15,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,9 @@ from typing import Any
 
 from sweeper.driver.attempts import Share, Sweep
 from sweeper.driver.cluster import connected
+from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import SweepObserver
+from sweeper.driver.worker import TrialWorker
 from sweeper.paths import CachePaths, SweepPaths
 from sweeper.records import EpochMetrics, Suggestion
 from sweeper.search import open_ledger
@@ -45,27 +47,25 @@ class Clock(SweepObserver):
         self.starts.append(time.perf_counter())
 
 
-def no_training(*_arguments: object, **_options: object) -> Iterator[EpochMetrics]:
+class IdleWorker(TrialWorker):
+    """A worker that does all but train: its trials make the imports and report once."""
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        super()._begin(config)
+        self._epochs = no_training()
+
+
+def no_training() -> Generator[EpochMetrics, None, None]:
     """Stands where `run_trial` stands: the imports are made, nothing is trained."""
     import timm  # noqa: F401
     import torch  # noqa: F401
 
-    values = dict.fromkeys(name for name in EpochMetrics.model_fields if name != "epoch")
-    yield EpochMetrics(epoch=1, **dict.fromkeys(values, 0.5))
+    values = dict.fromkeys((name for name in EpochMetrics.model_fields if name != "epoch"), 0.5)
+    yield EpochMetrics(epoch=1, **values)
 
 
 def run_sweeper(trials: int) -> Starts:
     """Runs sweeper's own driver over trials that do no training."""
-    from sweeper.driver import engine, worker
-
-    class IdleWorker(worker.TrialWorker):
-        """A worker whose trials do not train."""
-
-        def _begin(self, config: dict[str, Any]) -> None:
-            super()._begin(config)
-            self._epochs = no_training()
-
-    engine.TrialWorker = IdleWorker  # type: ignore[misc] # the one part that is not measured is put out of the way
     spec = SweepSpec.model_validate(
         {
             "name": "handoff",
@@ -81,9 +81,9 @@ def run_sweeper(trials: int) -> Starts:
     with tempfile.TemporaryDirectory() as folder:
         paths = SweepPaths(Path(folder))
         ledger = open_ledger(spec, f"sqlite:///{paths.study}", create=True)
-        engine.run_trials(
-            Sweep(spec, paths, CachePaths(Path(folder)), ledger, NoopTracker(), clock, Share(cpus=1, gpus=0))
-        )
+        share = Share(cpus=1, gpus=0)
+        sweep = Sweep(spec, paths, CachePaths(Path(folder)), ledger, NoopTracker(), clock, share)
+        run_trials(sweep, worker=IdleWorker)
     return clock.starts
 
 

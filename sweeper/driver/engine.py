@@ -26,11 +26,15 @@ _TUNE_RUNS = 5
 _SLOTS_SECONDS = 2.0
 
 
-def run_trials(sweep: Sweep) -> bool:
+def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool:
     """Runs what the ledger has left to run.
 
     A Tune run may die of things that are no trial's fault (Ray's memory monitor kills a worker in a way that
     Tune does not handle); the next one starts from the ledger, where the trials that ran are marked as running.
+
+    Args:
+        sweep: what to run.
+        worker: what runs a trial.
 
     Returns:
         Whether the sweep is over; False when it was asked to stop first.
@@ -46,7 +50,7 @@ def run_trials(sweep: Sweep) -> bool:
             if attempts.are_over:
                 return True
             try:
-                _tuner(sweep, attempts, stopper).fit()
+                _tuner(sweep, worker, attempts, stopper).fit()
             except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
                 if stopper.stop_all():
                     return False
@@ -102,8 +106,8 @@ class _Slots:
         return self._slots
 
 
-def _tuner(sweep: Sweep, attempts: Attempts, stopper: StopRequested) -> tune.Tuner:
-    trainable: Any = tune.with_resources(TrialWorker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
+def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper: StopRequested) -> tune.Tuner:
+    trainable: Any = tune.with_resources(worker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

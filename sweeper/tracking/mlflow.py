@@ -24,7 +24,7 @@ from sweeper.tracking import projection
 from sweeper.tracking.answers import RequestRefused, ServerAway
 from sweeper.tracking.projection import Point, RunStatus, TrialSummary
 from sweeper.tracking.tracker import SweepInfo
-from sweeper.tracking.uri import hide_password, without_password
+from sweeper.tracking.uri import hide_password, is_server, without_password
 
 _SETTINGS: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -36,7 +36,8 @@ _SETTINGS: Final = {
 for _name, _value in _SETTINGS.items():  # what the user has set stays
     os.environ.setdefault(_name, _value)
 
-import mlflow.entities  # noqa: E402  (reads MLFLOW_LOGGING_LEVEL when it is imported)
+import sqlalchemy  # noqa: E402
+import mlflow.entities  # noqa: E402  (it reads MLFLOW_LOGGING_LEVEL on import)
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
@@ -76,6 +77,8 @@ def open_client(uri: str) -> MlflowClient:
     # MLflow's own use of SQLAlchemy and pydantic warns; limited to its modules, the user's filters stay.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     with _translated(uri):
+        if not is_server(uri):
+            _require_database(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -280,6 +283,17 @@ class MlflowRuns:
             end_ms = None if end is None else int(end * 1000)
             self._client.set_terminated(run.run_id, status=status.value, end_time=end_ms)
         run.status = status
+
+
+def _require_database(uri: str) -> None:
+    """Asks a database once whether it is there; MLflow would ask ten times, for 100 s."""
+    engine = sqlalchemy.create_engine(uri)
+    if engine.url.get_backend_name() == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        sqlalchemy.inspect(engine)
+    finally:
+        engine.dispose()
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:

@@ -39,7 +39,7 @@ def epoch(number: int, value: float) -> EpochMetrics:
 
 def run(ledger: Ledger, *, until: int | None = None) -> list[dict[str, ParamValue]]:
     """Runs trials one after another on a made-up objective; returns their points."""
-    points = []
+    points: list[dict[str, ParamValue]] = []
     while until is None or len(points) < until:
         suggestion = ledger.ask()
         if suggestion is None:

@@ -94,13 +94,10 @@ def test_a_failure_is_kept_and_the_sweep_goes_on(make_sweep: MakeSweep) -> None:
 def test_a_trial_stopped_early_is_closed_once(make_sweep: MakeSweep) -> None:
     sweep = make_sweep(search={"trials": 4, "stop": {"asha": {"grace_epochs": 1, "reduction": 2}}})
     attempts = Attempts(sweep, slots=lambda: 1)
-    for name, top1 in (("a", 0.9), ("b", 0.1)):
+    for name, top1, decision in (("a", 0.9, Decision.CONTINUE), ("b", 0.1, Decision.STOP)):
         attempts.next(name)
-        decision = attempts.epoch_ended(name, epoch(1, top1))
-        if decision is Decision.CONTINUE:
-            attempts.ended(name, None)
-    attempts.ended("b", None)  # Tune says so once more after a stop
-    assert decision is Decision.STOP
+        assert attempts.epoch_ended(name, epoch(1, top1)) is decision
+        attempts.ended(name, None)  # Tune says so after a stop as well
     assert sweep.ledger.record(1).state is TrialState.STOPPED
 
 

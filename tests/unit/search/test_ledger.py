@@ -60,11 +60,12 @@ def test_asha_stops_a_trial_that_is_worse_than_the_best_third(
     make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch
 ) -> None:
     ledger = open_on_disk(make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 2, "reduction": 3}}}))
+    decisions = []
     for number, top1 in enumerate([0.9, 0.8, 0.1]):
         assert ledger.ask() is not None
         assert ledger.report(number, epoch(1, top1)) is Decision.CONTINUE
-        decision = ledger.report(number, epoch(2, top1))
-    assert decision is Decision.STOP
+        decisions.append(ledger.report(number, epoch(2, top1)))
+    assert decisions[-1] is Decision.STOP
     ledger.stop(2)
     assert ledger.record(2).state is TrialState.STOPPED
 
@@ -74,10 +75,11 @@ def test_a_decision_that_was_lost_with_the_driver_is_made_again(
 ) -> None:
     spec = make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 1, "reduction": 3}}})
     ledger = open_on_disk(spec)
+    decisions = []
     for number, top1 in enumerate([0.9, 0.8, 0.1]):
         ledger.ask()
-        decision = ledger.report(number, epoch(1, top1))
-    assert decision is Decision.STOP
+        decisions.append(ledger.report(number, epoch(1, top1)))
+    assert decisions[-1] is Decision.STOP
     assert open_on_disk(spec).report(2, epoch(1, 0.1)) is Decision.STOP
 
 
