@@ -60,25 +60,3 @@ def check_mlflow(uri: str, board: dict[str, Any]) -> None:
     for run in children:
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "top1")]
         assert steps == [1, 2]
-
-
-def test_several_backbones_share_one_leaderboard(sweeper: Any) -> None:
-    (sweeper.folder / "compare.yaml").write_text(
-        "name: compare\n"
-        "data: {source: digits, image_size: 64}\n"
-        "weights: random\n"
-        "train: {epochs: 1, batch_size: 128}\n"
-        "space:\n"
-        "  backbone: {choice: [davit_tiny, maxvit_tiny_rw_224]}\n"
-        "  freeze_depth: {int: [0, 1]}\n"
-        "overrides:\n"
-        "  'davit*': {set: {backbone_args.depths: [1, 1, 1, 1], backbone_args.embed_dims: [16, 32, 64, 128],\n"
-        "    backbone_args.num_heads: [1, 2, 4, 8]}}\n"
-        "  'maxvit*': {set: {backbone_args.embed_dim: [16, 32, 48, 64], backbone_args.depths: [1, 1, 1, 1]}}\n"
-        "search: {trials: 4, sampler: grid}\n"
-    )
-    done = sweeper.run("run", "compare.yaml", "--json")
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    assert {row["params"]["backbone"] for row in rows} == {"davit_tiny", "maxvit_tiny_rw_224"}
-    assert len(rows) == 4

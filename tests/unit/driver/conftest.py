@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sweeper.driver.attempts import Share, Sweep
-from sweeper.driver.cluster import connected
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths, SweepPaths
 from sweeper.records import Decision, EpochMetrics, Suggestion, TrialRecord
@@ -64,10 +63,3 @@ def make_sweep(tmp_path: Path, diary: Diary) -> Callable[..., Sweep]:
         return Sweep(spec, paths, CachePaths.default(), ledger, NoopTracker(), diary, share)
 
     return _make
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """A Ray of this test module's own, on loopback."""
-    with connected():
-        yield

@@ -1,0 +1,63 @@
+"""`RAY_ADDRESS` joins a cluster that somebody else has started, and leaves it running."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """A Ray head on loopback, started as an administrator does; its processes are ended by their ids."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = Path(sys.executable).parent / "ray"
+    command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
+               "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
+    environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with (tmp_path / "ray.log").open("w") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    address = f"127.0.0.1:{port}"
+    try:
+        wait_until_ready(head, ray, address)
+        yield address
+    finally:
+        family = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+        for process in family:
+            process.kill()
+        head.wait()
+
+
+def wait_until_ready(head: subprocess.Popen[bytes], ray: Path, address: str) -> None:
+    for _ in range(30):
+        assert head.poll() is None
+        done = subprocess.run([ray, "health-check", "--address", address], capture_output=True, check=False, timeout=60)
+        if done.returncode == 0:
+            return
+    pytest.fail("the Ray head did not become ready")
+
+
+def test_a_sweep_joins_a_cluster(sweeper: Any, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    done = sweeper.run("run", "tiny.yaml", "--set", "search.trials=2", "--set", "train.epochs=1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["rows"]) == 2
+    # Asking for more than the cluster has is refused with the cluster's name.
+    refused = sweeper.run("run", "tiny.yaml", "--set", "name=more", "--set", "resources.cpus_per_trial=3")
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == (
+        f"sweeper: Each trial asks for 3 CPUs, but the cluster at `{cluster}` has 2 CPUs and 0 GPUs; "
+        "lower `resources.cpus_per_trial`."
+    )
