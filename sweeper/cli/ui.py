@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -18,6 +19,8 @@ from sweeper.tracking import choose_uri, serve_ui
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on this machine [any free one].")
 def command(sweep: str | None, root: Path | None, port: int | None) -> None:
     """Open MLflow on the workspace's sweeps, or straight on SWEEP; Ctrl-C ends it."""
+    # Ended either way, the server must not stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     workspace = workspace_at(root)
     spec = read_spec(find_sweep(workspace, sweep)) if sweep else None
     tracking = spec.tracking if spec else TrackingSpec()

@@ -74,6 +74,7 @@ class BackgroundTracker(Tracker):
         self._is_given_up = False
         # Written by the thread alone.
         self._must_read_back = False
+        self._was_away = False
         self._away_since: float | None = None
         self._has_ended = False
 
@@ -128,7 +129,7 @@ class BackgroundTracker(Tracker):
             try:
                 self._write(self._runs)
             except TrackingError as error:
-                self._must_read_back = True
+                self._must_read_back = self._was_away = True
                 self._note_away(error)
                 retry_seconds = min(max(2 * retry_seconds, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
             else:
@@ -148,12 +149,13 @@ class BackgroundTracker(Tracker):
 
     def _write(self, runs: SweepRuns) -> None:
         """Brings MLflow up to date with the records that wait now."""
-        if self._must_read_back:
-            runs.read_back()
-            self._must_read_back = False
         with self._changed:
             updates = list(self._waiting.values())
             finished = self._finished
+        # Once more at the end: what a slow server did after we stopped waiting shows late.
+        if self._must_read_back or (self._was_away and finished is not None):
+            runs.read_back()
+            self._must_read_back = False
         for update in updates:
             if self._is_given_up:
                 return

@@ -11,11 +11,14 @@ import logging
 import os
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import sqlalchemy
 
 from sweeper.errors import TrackingError
 from sweeper.records import TrialRecord, TrialState
@@ -36,7 +39,6 @@ _SETTINGS: Final = {
 for _name, _value in _SETTINGS.items():  # what the user has set stays
     os.environ.setdefault(_name, _value)
 
-import sqlalchemy  # noqa: E402
 import mlflow.entities  # noqa: E402  (it reads MLFLOW_LOGGING_LEVEL on import)
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
@@ -125,24 +127,22 @@ class MlflowRuns:
         self._trials: dict[int, TrialSummary] = {}
 
     def read_back(self) -> None:
-        """Learns what MLflow holds of the sweep."""
-        parent: _Run | None = None
-        children: dict[int, _Run] = {}
+        """Learns what MLflow holds of the sweep, and deletes runs that it made after we had stopped waiting."""
+        parents: list[_Run] = []
+        trials: defaultdict[int, list[_Run]] = defaultdict(list)
         with _translated(self._uri):
             for run in self._all_runs():
-                known = _Run(
-                    run_id=run.info.run_id,
-                    status=run.info.status,
-                    epochs=int(run.data.metrics.get(projection.EPOCH_KEY, 0)),
-                    params=set(run.data.params),
-                    tags=dict(run.data.tags),
-                    metrics=dict(run.data.metrics),
-                )
-                if projection.PARENT_TAG not in known.tags:
-                    parent = parent or known
-                elif projection.TRIAL_TAG in known.tags:
-                    children.setdefault(int(known.tags[projection.TRIAL_TAG]), known)
-        self._parent, self._children = parent, children
+                if projection.PARENT_TAG not in run.tags:
+                    parents.append(run)
+                elif projection.TRIAL_TAG in run.tags:
+                    trials[int(run.tags[projection.TRIAL_TAG])].append(run)
+            for same in trials.values():
+                same.sort(key=lambda run: (run.epochs, len(run.params)), reverse=True)
+                for spare in same[1:]:
+                    if not spare.params:  # nobody knew of it, so nothing was ever written to it
+                        self._client.delete_run(spare.run_id)
+        self._parent = parents[0] if parents else None
+        self._children = {number: same[0] for number, same in trials.items()}
 
     def describe(self) -> None:
         """Writes what is known of the whole sweep and marks it as running."""
@@ -206,8 +206,8 @@ class MlflowRuns:
                     self._set_status(run, RunStatus.KILLED)
             self._set_status(self._parent_run(), RunStatus.FINISHED if finished else RunStatus.KILLED)
 
-    def _all_runs(self) -> Iterator[Any]:
-        """Yields the sweep's runs, oldest first."""
+    def _all_runs(self) -> Iterator[_Run]:
+        """Yields what MLflow has of the sweep, oldest first."""
         token: str | None = None
         while True:
             page = self._client.search_runs(
@@ -217,7 +217,15 @@ class MlflowRuns:
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
-            yield from page
+            for run in page:
+                yield _Run(
+                    run_id=run.info.run_id,
+                    status=run.info.status,
+                    epochs=int(run.data.metrics.get(projection.EPOCH_KEY, 0)),
+                    params=set(run.data.params),
+                    tags=dict(run.data.tags),
+                    metrics=dict(run.data.metrics),
+                )
             token = page.token
             if not token:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Generator
@@ -24,6 +25,8 @@ from sweeper.trial.device import Machine, find_machine, release_memory, seed_eve
 from sweeper.trial.evaluate import Scores, evaluate
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import Prepare, TrainedEpoch, train_epoch
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
         learner.restore(saved)
         history = saved.history
     del saved  # a second copy of the model, on the CPU
+    share = f"{100 * backbone.trained_share:.0f} % of {backbone.name}"
+    _log.info("Training %s on %s, after %d epochs.", share, machine.device, len(history))
     yield from history
 
     for epoch in range(len(history) + 1, config.train.epochs + 1):
@@ -101,6 +106,15 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
         if _last_is_best(history, objective=config.objective):
             save_weights(learner.average.model, paths.best)
         save_checkpoint(learner.checkpoint(config_hash=config.hash, history=history), paths.checkpoint)
+        value, speed = metrics.value(config.objective), metrics.images_per_second
+        _log.info(
+            "Epoch %d: %s %.4f, train loss %.4f, %.0f images/s.",
+            epoch,
+            config.objective,
+            value,
+            metrics.train_loss,
+            speed,
+        )
         yield metrics
 
 

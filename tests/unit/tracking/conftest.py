@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,13 @@ class Written:
         history = self.client.get_metric_history(self.children[number].info.run_id, key)
         return sorted(metric.step for metric in history)
 
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Returns once something has become true."""
+        deadline = time.monotonic() + 60.0
+        while not condition():
+            assert time.monotonic() < deadline, "it did not become true in time"
+            time.sleep(0.05)
+
     def epochs(self) -> int:
         return int(sum(run.data.metrics.get("epoch", 0) for run in self.children.values()))
 
@@ -120,6 +128,17 @@ class Server:
         os.killpg(self.running._process.pid, signal.SIGKILL)
         self.running._process.wait()
         self.running = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Takes requests and does not answer them until the end."""
+        assert self.running is not None
+        assert self.running._process is not None
+        os.killpg(self.running._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.running._process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         if self.running is not None:
@@ -164,6 +183,18 @@ def info() -> SweepInfo:
 
 
 @pytest.fixture
+def begin_on_server(server: Server, workspace: Workspace, info: SweepInfo) -> Callable[[], Tracker]:
+    """Opens the test's sweep on the server, or opens it again."""
+
+    def begin() -> Tracker:
+        tracker = open_tracker(TrackingSpec(uri=server.start().url), workspace)
+        tracker.begin(info)
+        return tracker
+
+    return begin
+
+
+@pytest.fixture
 def written(store: str, info: SweepInfo) -> Written:
     return Written(store, info)
 
@@ -175,19 +206,6 @@ def tracker(workspace: Workspace, info: SweepInfo) -> Iterator[Tracker]:
     tracker.begin(info)
     yield tracker
     tracker.close(finished=True, timeout=30.0)
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Waits until something has become true."""
-
-    def wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it did not become true in time"
-            time.sleep(0.05)
-
-    return wait
 
 
 @pytest.fixture
