@@ -14,6 +14,9 @@ from sweeper.errors import SweepFolderError, nearest
 from sweeper.paths import SweepPaths, Workspace, written_aside
 from sweeper.spec import SweepSpec, dump_spec, load_spec
 
+_GLANCE_SECONDS = 1.0
+"""Whoever asks whether a sweep runs holds its lock for a moment; a driver waits that long."""
+
 
 def workspace_at(root: Path | None) -> Workspace:
     """Returns the folder that holds all sweeps: `root`, else `SWEEPER_ROOT`, else `./sweeps`."""
@@ -97,7 +100,7 @@ def held(paths: SweepPaths) -> Iterator[None]:
     """
     lock = FileLock(paths.lock)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_GLANCE_SECONDS)
     except Timeout as error:
         raise SweepFolderError(
             f"The sweep `{paths.root.name}` is running already; see `sweeper status {paths.root.name}`, "

@@ -24,9 +24,10 @@ def command(sweep: str, root: Path | None, as_json: bool, limit: int | None) -> 
     paths = find_sweep(workspace_at(root), sweep)
     spec = read_spec(paths)
     board = rank(open_ledger(spec, storage_url(spec, paths), create=False).records(), spec.search.objective)
+    board = board.model_copy(update={"rows": board.rows[:limit]})
     if as_json:
         options.echo_json(board)
     elif board.rows:
-        Console(width=None if Console().is_terminal else 200).print(leaderboard_table(board, limit=limit))
+        Console(width=None if Console().is_terminal else 200).print(leaderboard_table(board))
     else:
         click.echo("No trial has finished an epoch yet.")

@@ -51,6 +51,9 @@ def _run() -> int:
     except SweeperError as error:
         click.echo(f"sweeper: {error}", err=True)
         return error.exit_code
+    except OSError as error:
+        click.echo(f"sweeper: {error.filename or 'the system'}: {error.strerror or error}.", err=True)
+        return 1
     except (KeyboardInterrupt, click.Abort):
         click.echo("sweeper: stopped.", err=True)
         return 130

@@ -8,6 +8,7 @@ from rich.console import Console
 from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
 from sweeper.driver.run import SweepOutcome
+from sweeper.records import TrialState
 from sweeper.results import rank
 from sweeper.spec import SweepSpec
 
@@ -27,7 +28,7 @@ def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> in
     if board.best is None:
         click.echo(f"No trial finished an epoch; `sweeper status {spec.name}` says why.", err=True)
         return 1
-    failed = len(board.unranked)
+    failed = sum(record.state is TrialState.FAILED for record in outcome.records)
     lost = f" {failed} trials failed: `sweeper status {spec.name}` says why." if failed else ""
     click.echo(f"The sweep is in `{outcome.folder}`; `sweeper ui` shows it in MLflow.{lost}", err=True)
     return 0

@@ -17,7 +17,7 @@ from sweeper.cli.tables import point
 from sweeper.driver.observer import SweepObserver
 from sweeper.records import METRICS, Decision, EpochMetrics, Suggestion, TrialRecord, TrialState
 from sweeper.results import rank
-from sweeper.spec import SweepSpec
+from sweeper.spec import SweepSpec, resolve
 
 _PREPARING_EVERY_SECONDS = 5.0
 
@@ -139,14 +139,15 @@ class LiveView(PlainView):
         for number, (suggestion, epoch) in list(self._running.items()):
             value = format(epoch.value(self._metric.name), self._metric.format) if epoch else "starting"
             speed = f"{epoch.images_per_second:.0f}" if epoch else ""
-            progress = f"{epoch.epoch if epoch else 0}/{suggestion.params.get('epochs', self._spec.train.epochs)}"
+            progress = f"{epoch.epoch if epoch else 0}/{resolve(self._spec, suggestion.params).train.epochs}"
             table.add_row(str(number), progress, value, speed, point(suggestion.params))
         done = len(self._records)
         return Group(table, ProgressBar(total=self._total, completed=done, width=60), Text(self._summary(done)))
 
     def _summary(self, done: int) -> str:
-        best = rank(self._records.values(), self._metric.name).best
-        failed = sum(record.state is TrialState.FAILED for record in self._records.values())
+        records = list(self._records.values())  # drawn by another thread than the one that adds to it
+        best = rank(records, self._metric.name).best
+        failed = sum(record.state is TrialState.FAILED for record in records)
         parts = [f"{done}/{self._total} trials"]
         if best is not None:
             value = format(best.best.value(self._metric.name), self._metric.format)

@@ -9,6 +9,7 @@ import click
 
 from sweeper.cli import options
 from sweeper.folder import find_sweep, read_spec, workspace_at
+from sweeper.paths import Workspace
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import choose_uri, serve_ui
 
@@ -21,8 +22,10 @@ def command(sweep: str | None, root: Path | None, port: int | None) -> None:
     """Open MLflow on the workspace's sweeps, or straight on SWEEP; Ctrl-C ends it."""
     # Ended either way, the server must not stay behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    workspace = workspace_at(root)
-    spec = read_spec(find_sweep(workspace, sweep)) if sweep else None
+    workspace, spec = workspace_at(root), None
+    if sweep:
+        paths = find_sweep(workspace, sweep)
+        workspace, spec = Workspace(paths.root.parent), read_spec(paths)
     tracking = spec.tracking if spec else TrackingSpec()
     with serve_ui(choose_uri(tracking, workspace), workspace, port=port) as server:
         url = server.experiment_url(tracking.experiment or spec.name) if spec else server.url

@@ -63,10 +63,12 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Returns Tune's word for the ledger's decision."""
-        epoch = Message.from_ray(result).epoch
-        if epoch is None:
-            return str(TrialScheduler.STOP)
-        decision = self._attempts.epoch_ended(trial.trial_id, epoch)
+        message = Message.from_ray(result)
+        if message.epoch is None:
+            # An unfit worker: the trial is closed here; the next step ends the worker.
+            self._attempts.ended(trial.trial_id, message.failure)
+            return str(TrialScheduler.CONTINUE)
+        decision = self._attempts.epoch_ended(trial.trial_id, message.epoch)
         return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

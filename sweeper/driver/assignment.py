@@ -45,10 +45,17 @@ class Message(_Message):
 
     epoch: EpochMetrics | None = None
     failure: Failure | None = None
+    fit: bool = True
+    """Whether the worker can go on with other trials; after an error that nobody foresaw it cannot."""
 
     def to_ray(self) -> dict[str, Any]:
-        """Returns the message as the result of a Tune step; without an epoch it is the last."""
-        return {"message": self.model_dump_json(), "done": self.epoch is None}
+        """Returns the message as the result of a Tune step; without an epoch it is the trial's last.
+
+        An unfit worker's trial is not done for Tune: its next step raises, which is how Tune comes to
+        discard the worker. (It would also discard one that refuses to be reset, but then it forgets to
+        tell the searcher of the trial that was to go there.)
+        """
+        return {"message": self.model_dump_json(), "done": self.epoch is None and self.fit}
 
     @classmethod
     def from_ray(cls, result: dict[str, Any]) -> Self:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sweeper.driver.assignment import Assignment
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths, SweepPaths
-from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState
+from sweeper.records import Decision, EpochMetrics, Failure, TrialState
 from sweeper.search import Ledger
-from sweeper.spec import SweepSpec, resolve
+from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
 
 
@@ -46,6 +46,14 @@ class Sweep:
     share: Share
 
 
+@dataclass(frozen=True)
+class _Live:
+    """A trial that a worker has, or is about to get."""
+
+    number: int
+    config: TrialConfig
+
+
 class Attempts:
     """Hands out trials and takes in what becomes of them, by Ray's name of each attempt.
 
@@ -56,7 +64,7 @@ class Attempts:
     def __init__(self, sweep: Sweep, slots: Callable[[], int]) -> None:
         self._sweep = sweep
         self._slots = slots
-        self._live: dict[str, Suggestion] = {}
+        self._live: dict[str, _Live] = {}
         self._to_take_up: deque[int] = deque()
         self._losses: dict[int, int] = {}
 
@@ -84,13 +92,14 @@ class Attempts:
         suggestion = ledger.take_up(self._to_take_up.popleft()) if self._to_take_up else ledger.ask()
         if suggestion is None:
             return None
-        self._live[name] = suggestion
-        self._track(suggestion.number)
+        config = resolve(self._sweep.spec, suggestion.params)
+        self._live[name] = _Live(suggestion.number, config)
+        self._track(self._live[name])
         self._sweep.observer.trial_started(suggestion)
         return Assignment(
             number=suggestion.number,
             attempt=suggestion.attempt,
-            config=resolve(self._sweep.spec, suggestion.params),
+            config=config,
             folder=self._sweep.paths.trial(suggestion.number).root,
             cache=self._sweep.cache.root,
             device=self._sweep.share.device,
@@ -99,14 +108,15 @@ class Attempts:
 
     def epoch_ended(self, name: str, epoch: EpochMetrics) -> Decision:
         """Writes an epoch down; STOP closes the trial as stopped early."""
-        number = self._live[name].number
-        decision = self._sweep.ledger.report(number, epoch)
+        live = self._live[name]
+        number = live.number
+        decision = self._sweep.ledger.report(number, epoch, is_last=epoch.epoch >= live.config.train.epochs)
         self._sweep.observer.epoch_ended(number, epoch, decision)
         if decision is Decision.STOP:
             self._sweep.ledger.stop(number)
             self._closed(name)
         else:
-            self._track(number)
+            self._track(live)
         return decision
 
     def ended(self, name: str, failure: Failure | None) -> None:
@@ -138,14 +148,14 @@ class Attempts:
             self._closed(name)
 
     def _closed(self, name: str) -> None:
-        number = self._live.pop(name).number
-        self._track(number)
+        live = self._live.pop(name)
+        number = live.number
+        self._track(live)
         record = self._sweep.ledger.record(number)
         self._sweep.observer.trial_ended(record)
         if record.state is not TrialState.FAILED:
             # What a finished trial needs no more; a failed one keeps it for whoever looks into it.
             self._sweep.paths.trial(number).checkpoint.unlink(missing_ok=True)
 
-    def _track(self, number: int) -> None:
-        record = self._sweep.ledger.record(number)
-        self._sweep.tracker.update(record, resolve(self._sweep.spec, record.params))
+    def _track(self, live: _Live) -> None:
+        self._sweep.tracker.update(self._sweep.ledger.record(live.number), live.config)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from sweeper.driver.preflight import Prepared, prepare
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
 from sweeper.records import TrialRecord
-from sweeper.search import Ledger, open_ledger, storage_url
+from sweeper.search import Ledger, open_ledger, require_no_ledger, storage_url
 from sweeper.spec import SweepSpec, dump_spec, resolve
 from sweeper.spec.checks import require_valid
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
@@ -63,7 +65,7 @@ def run_sweep(
     require_valid(spec)
     workspace = workspace_at(root)
     paths = require_new(workspace, spec.name)
-    with held(paths), connected():
+    with held(paths), connected(), _ended_by_sigterm():
         return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
 
 
@@ -80,9 +82,9 @@ def resume_sweep(name: str, *, root: Path | None = None, observer: SweepObserver
         EngineError: Ray could not be started, or kept failing.
         TrackingError: the tracking server cannot be reached at the start.
     """
-    workspace = workspace_at(root)
-    paths = find_sweep(workspace, name)
-    with held(paths), connected():
+    paths = find_sweep(workspace_at(root), name)
+    workspace = Workspace(paths.root.parent)  # also where the sweep was named by its folder
+    with held(paths), connected(), _ended_by_sigterm():
         return _run(read_spec(paths), workspace, paths, source=None, observer=observer or NullObserver())
 
 
@@ -94,16 +96,19 @@ def _run(
         share = share_for(spec.resources)
         cache = CachePaths.default()
         prepared = prepare(spec, cache, observer)
+        url = storage_url(spec, paths)
         if not paths.resolved.exists():
+            require_no_ledger(spec, url)
             write_folder(paths, spec, source=source)
-        ledger = open_ledger(spec, storage_url(spec, paths), create=True)
+        ledger = open_ledger(spec, url, create=True)
         tracker = open_tracker(spec.tracking, workspace)
         tracker.begin(_info(spec, ledger, prepared))
         finished = False
         try:
             records = ledger.records()
             for record in records:
-                tracker.update(record, resolve(spec, record.params))
+                if record.attempts:  # a queued trial has no point yet
+                    tracker.update(record, resolve(spec, record.params))
             observer.started(records, total=ledger.total, slots=slots_for(share, spec.resources))
             finished = run_trials(Sweep(spec, paths, cache, ledger, tracker, observer, share))
         finally:
@@ -125,6 +130,19 @@ def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:
         environment=capture_environment(),
         data_fingerprint=prepared.data_fingerprint,
     )
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end the preparation as Ctrl-C does; Ray would end the process without letting go of anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

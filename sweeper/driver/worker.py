@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from sweeper.driver.assignment import Assignment, Message
-from sweeper.errors import SweeperError
+from sweeper.errors import EngineError, SweeperError
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import Failure
 from sweeper.trial.run import Runtime, run_trial
@@ -26,27 +26,32 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
 
     def setup(self, config: dict[str, Any]) -> None:
         """Takes the first assignment."""
-        self._healthy = True
+        self._fit = True
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next assignment; False has Ray replace this worker by a new one."""
+        """Takes the next assignment."""
         self._end()
-        if self._healthy:
-            self._begin(new_config)
-        return self._healthy
+        self._begin(new_config)
+        return True
 
     def step(self) -> dict[str, Any]:
-        """Runs one epoch."""
+        """Runs one epoch.
+
+        Raises:
+            EngineError: the worker is unfit; the trial that made it so has been told as failed.
+        """
+        if not self._fit:
+            raise EngineError("This worker met an error that nobody foresaw and is replaced.")
         try:
             return Message(epoch=next(self._epochs)).to_ray()
         except StopIteration:
             return Message().to_ray()
         except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
             # Nobody knows what an unforeseen error leaves behind on the device or in the libraries.
-            self._healthy = isinstance(error, SweeperError)
+            self._fit = isinstance(error, SweeperError)
             _LOG.exception("The trial failed.")
-            return Message(failure=_failure(error)).to_ray()
+            return Message(failure=_failure(error), fit=self._fit).to_ray()
 
     def cleanup(self) -> None:
         """Lets go of the trial when the worker is stopped."""

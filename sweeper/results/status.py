@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sweeper.records import TrialRecord, TrialState
 from sweeper.results.leaderboard import Row, rank
-from sweeper.spec import SweepSpec
+from sweeper.spec import SweepSpec, resolve
 
 
 class RunningTrial(BaseModel):
@@ -70,7 +70,12 @@ def status_of(
     counts = Counter(record.state for record in records)
     counts[TrialState.WAITING] += total - len(records)
     running = tuple(
-        RunningTrial(number=r.number, epochs=len(r.epochs), of_epochs=_epochs_of(spec, r), attempt=r.attempts)
+        RunningTrial(
+            number=r.number,
+            epochs=len(r.epochs),
+            of_epochs=resolve(spec, r.params).train.epochs if r.attempts else spec.train.epochs,
+            attempt=r.attempts,
+        )
         for r in records
         if r.state is TrialState.RUNNING
     )
@@ -90,11 +95,6 @@ def status_of(
         seconds=sum(record.seconds for record in records),
         explanation=_explanation(spec, counts, alive=alive),
     )
-
-
-def _epochs_of(spec: SweepSpec, record: TrialRecord) -> int:
-    chosen = record.params.get("epochs", spec.train.epochs)
-    return int(chosen) if isinstance(chosen, (int, float)) else spec.train.epochs
 
 
 def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from sweeper.spec.resolve import most_epochs
 from sweeper.spec.search import AshaSpec, HyperbandSpec, MedianSpec
 from sweeper.spec.sweep import SweepSpec
 
@@ -33,7 +34,7 @@ def pruner_for(spec: SweepSpec) -> BasePruner:
         case AshaSpec(grace_epochs=grace, reduction=reduction):
             return SuccessiveHalvingPruner(min_resource=grace, reduction_factor=reduction)
         case HyperbandSpec(grace_epochs=grace, reduction=reduction):
-            return HyperbandPruner(min_resource=grace, max_resource=spec.train.epochs, reduction_factor=reduction)
+            return HyperbandPruner(min_resource=grace, max_resource=most_epochs(spec), reduction_factor=reduction)
         case MedianSpec(grace_epochs=grace, startup_trials=startup):
             return MedianPruner(n_startup_trials=startup, n_warmup_steps=grace)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sweeper.records import ParamValue
 from sweeper.spec.space import IntUniform, Parameter
@@ -31,8 +31,8 @@ def _extend(spec: SweepSpec, chosen: dict[str, ParamValue], done: frozenset[str]
         yield from _extend(spec, {**chosen, scoped.name: value}, done)
 
 
-def _values(parameter: Parameter) -> tuple[ParamValue, ...]:
+def _values(parameter: Parameter) -> Iterable[ParamValue]:
     if isinstance(parameter, IntUniform):
         low, high = parameter.ends
-        return tuple(range(low, high + 1))
+        return range(low, high + 1)
     return parameter.ends

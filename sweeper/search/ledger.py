@@ -8,12 +8,14 @@ import warnings
 from typing import Final
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import SweepFolderError
+from sweeper.errors import InputError, SweepFolderError
 from sweeper.paths import SweepPaths
 from sweeper.records import (
     METRICS,
@@ -57,28 +59,58 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool) -> Ledger:
     Args:
         spec: the sweep; its name is the study's.
         url: an Optuna storage URL.
-        create: make the study where there is none.
+        create: make the study where there is none, and queue its seed points; a reader must not.
 
     Raises:
         SweepFolderError: there is no such study and `create` is false.
+        InputError: the storage cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(url, engine_kwargs=connection)
-    better = METRICS[spec.search.objective].higher_is_better
-    direction = StudyDirection.MAXIMIZE if better else StudyDirection.MINIMIZE
+    storage = _open_storage(url)
     if not create and spec.name not in optuna.get_all_study_names(storage):
-        raise SweepFolderError(f"There is no sweep `{spec.name}` in the ledger; start it with `sweeper run`.")
+        raise SweepFolderError(f"The sweep `{spec.name}` has no trials yet; `sweeper resume {spec.name}` starts them.")
+    better = METRICS[spec.search.objective].higher_is_better
     study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
-        direction=direction,
+        direction=StudyDirection.MAXIMIZE if better else StudyDirection.MINIMIZE,
         pruner=pruner_for(spec),
         load_if_exists=True,
     )
     ledger = Ledger(spec, study, storage)
-    ledger.enqueue_seeds()
+    if create:
+        ledger.enqueue_seeds()
     return ledger
+
+
+def require_no_ledger(spec: SweepSpec, url: str) -> None:
+    """Refuses to start a new sweep on top of another's trials.
+
+    Raises:
+        SweepFolderError: the storage has a study of that name.
+        InputError: the storage cannot be opened.
+    """
+    if spec.name in optuna.get_all_study_names(_open_storage(url)):
+        raise SweepFolderError(
+            f"The storage `{_without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
+            "start with another name: `--set name=<new name>`."
+        )
+
+
+def _open_storage(url: str) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        return RDBStorage(url, engine_kwargs=connection)
+    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
+        why = str(error).strip().splitlines()[0].replace(url, _without_password(url))
+        raise InputError(
+            f"`search.storage` must be a database that Optuna can open, but `{_without_password(url)}` is not: {why}"
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 class Ledger:
@@ -145,23 +177,25 @@ class Ledger:
         self._study.sampler = sampler_for(self._spec, number)
         return self._suggestion(self._trial(number))
 
-    def report(self, number: int, epoch: EpochMetrics) -> Decision:
+    def report(self, number: int, epoch: EpochMetrics, *, is_last: bool = False) -> Decision:
         """Writes down a finished epoch and says whether the trial goes on.
 
         An epoch that is known already changes nothing: a trial taken up again tells of all its epochs anew.
+        With its last epoch a trial is complete, whatever the stop rule would think of it.
         """
-        trial = self._trial(number)
-        attributes = trial.user_attrs
-        known = sum(name.startswith(_EPOCH) for name in attributes)
+        before = self._frozen(number)
+        known = sum(name.startswith(_EPOCH) for name in before.user_attrs)
         if epoch.epoch < known:
             return Decision.CONTINUE
-        if attributes.get(_STOPPED_AT) == epoch.epoch:
+        if before.user_attrs.get(_STOPPED_AT) == epoch.epoch:
             # The driver died before it acted on this. The rule cannot be asked twice: Optuna has noted the rung.
             return Decision.STOP
+        trial = self._trial(number)
         if epoch.epoch > known:
             trial.set_user_attr(f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
+        if epoch.epoch not in before.intermediate_values:
             trial.report(epoch.value(self._spec.search.objective), step=epoch.epoch)
-        if not trial.should_prune():
+        if is_last or not trial.should_prune():
             return Decision.CONTINUE
         trial.set_user_attr(_STOPPED_AT, epoch.epoch)
         return Decision.STOP
@@ -185,7 +219,7 @@ class Ledger:
 
     def record(self, number: int) -> TrialRecord:
         """Returns what is known of one trial."""
-        return _record(self._storage.get_trial(self._trial_id(number)))
+        return _record(self._frozen(number))
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Returns what is known of every trial, queued ones included, by number."""
@@ -212,6 +246,9 @@ class Ledger:
         trial.set_user_attr(_PARAMS, params)
         trial.set_user_attr(_ATTEMPTS, attempt)
         return Suggestion(number=trial.number, attempt=attempt, params=params)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._trial_id(number))
 
     def _trial(self, number: int) -> Trial:
         return Trial(self._study, self._trial_id(number))

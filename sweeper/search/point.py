@@ -41,9 +41,19 @@ def unscoped(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
 
 
 def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-    """Returns a seed point by Optuna's names, as `enqueue_trial` wants it."""
-    names = {s.name: s.scoped_name for s in spec.parameters(spec.backbone_of(point))}
-    return {names[name]: value for name, value in point.items()}
+    """Returns a seed point by Optuna's names, as `enqueue_trial` wants it.
+
+    A point that leaves the backbone open gives its values under the names of every backbone that has them.
+    """
+    chosen = spec.backbone_of(point)
+    scoped = {
+        s.scoped_name: s for backbone in ([chosen] if chosen else spec.backbones) for s in spec.parameters(backbone)
+    }
+    return {
+        scoped_name: point[s.name]
+        for scoped_name, s in scoped.items()
+        if s.name in point and s.parameter.contains(point[s.name])
+    }
 
 
 def _suggest(trial: Trial, name: str, parameter: Parameter) -> ParamValue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -11,7 +11,8 @@ from sweeper.records import ParamValue
 from sweeper.spec.document import Keys
 from sweeper.spec.naming import setting_names, setting_path
 from sweeper.spec.resolve import resolve
-from sweeper.spec.sentences import sentence
+from sweeper.spec.search import HyperbandSpec
+from sweeper.spec.sentences import sentence, untagged
 from sweeper.spec.space import LogUniform, Parameter, Uniform
 from sweeper.spec.sweep import SweepSpec
 
@@ -21,7 +22,7 @@ Problem = tuple[Keys, str]
 
 def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
-    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec)]
+    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec)]
     # Values can only be tried in their settings once all names are right.
     return problems or [*_values(spec), *_points(spec)]
 
@@ -51,9 +52,23 @@ def _names(spec: SweepSpec) -> Iterator[Problem]:
             yield (*path, name), f"`{name}` is not a setting{nearest(name, setting_names()) or '.'}"
         elif path[0] == "overrides" and name == "backbone":
             yield (*path, name), "an override is chosen by the backbone and cannot change it."
+    for path, _, space in _spaces(spec):
+        yield from _twice(path, space)
+
+
+def _twice(path: Keys, names: Iterable[str]) -> Iterator[Problem]:
+    seen: dict[tuple[str, ...] | None, str] = {}
+    for name in names:
+        first = seen.setdefault(setting_path(name), name)
+        if first != name:
+            yield (*path, name), f"`{name}` and `{first}` are the same setting; keep one of them."
 
 
 def _backbone(spec: SweepSpec) -> Iterator[Problem]:
+    if "backbone" in spec.space and spec.backbone is not None:
+        yield ("backbone",), "`backbone` stands in the file and in `space`; keep one of them."
+    if "backbone" in spec.space and spec.space["backbone"].when:
+        yield ("space", "backbone", "when"), "every trial has a backbone; it cannot have a condition."
     if not spec.backbones:
         yield ("backbone",), "a sweep needs `backbone: <timm model>` or a choice of backbones in `space`."
     for pattern in spec.overrides:
@@ -92,9 +107,18 @@ def _depends_on_itself(name: str, space: Mapping[str, Parameter]) -> bool:
     return False
 
 
+def _rungs(spec: SweepSpec) -> Iterator[Problem]:
+    rule = spec.search.stop_rule
+    if isinstance(rule, HyperbandSpec) and rule.grace_epochs > spec.train.epochs:
+        at = ("search", "stop", "hyperband", "grace_epochs")
+        yield at, f"must be at most `train.epochs`, {spec.train.epochs}, but got `{rule.grace_epochs}`."
+
+
 def _grid(spec: SweepSpec) -> Iterator[Problem]:
     if spec.search.sampler != "grid":
         return
+    if spec.points:
+        yield ("points",), "`sampler: grid` visits every point of the space; leave `points` out."
     for path, _, space in _spaces(spec):
         for name, parameter in space.items():
             if isinstance(parameter, (Uniform, LogUniform)):
@@ -114,11 +138,19 @@ def _values(spec: SweepSpec) -> Iterator[Problem]:
             continue
         for scoped in spec.parameters(backbone):
             path: Keys = ("space",) if scoped.scope is None else ("overrides", scoped.scope, "space")
-            for value in scoped.parameter.ends:
+            for value in _probes(scoped.parameter):
                 broken = _rule_broken(spec, {**chosen, scoped.name: value})
                 if broken is not None:
                     yield (*path, scoped.name), broken[1]
                     break
+
+
+def _probes(parameter: Parameter) -> tuple[ParamValue, ...]:
+    """The ends of a range, and of a real one also a value within: a whole number is asked for somewhere else."""
+    if isinstance(parameter, (Uniform, LogUniform)):
+        low, high = parameter.ends
+        return (low, high, low + (high - low) * 0.381966)
+    return parameter.ends
 
 
 def _set_by_override(spec: SweepSpec, backbone: str, path: Keys) -> Keys | None:
@@ -134,7 +166,9 @@ def _rule_broken(spec: SweepSpec, point: Mapping[str, ParamValue]) -> Problem | 
         resolve(spec, point)
     except ValidationError as error:
         first = error.errors()[0]
-        return first["loc"], sentence(first)
+        return untagged(first["loc"]), sentence(first)
+    except SpecError as error:
+        return ("backbone_args",), str(error)
     return None
 
 

@@ -17,7 +17,7 @@ class _DataSection(Section):
     """Short side of the decoded images in the cache, in pixels; by default 8/7 of `image_size`."""
     val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Share of each class that becomes the validation split where the source has no split of its own."""
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of that split; all trials of a sweep share it."""
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
     """Share of unreadable images above which the sweep refuses to start; below it they are listed and left out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,10 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers and truth values: `3e-5` is a number and `no` is a word."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the words that the loader would take for numbers."""
+
+
 _REPLACED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "timestamp")}
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in _REPLACED]
@@ -36,6 +39,17 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+_NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
+"""What PyYAML raises of a text that it cannot read: explicit tags, endless numbers, a list that holds itself."""
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """Returns YAML text that `Document` reads back as equal values."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 @dataclass
@@ -75,20 +89,23 @@ class Document:
         Raises:
             SpecError: it is no YAML, holds a key twice, or is no mapping.
         """
+        document = cls(name=name, values={})
+        document._places[()] = f"{name}:1"
         try:
-            node = yaml.compose(text, Loader=_Loader)
-            document = cls(name=name, values={})
-            document._places[()] = f"{name}:1"
-            values = document._build(node, ()) if node is not None else None
+            values = document._read(text)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise SpecError(f"{name}:{line}: not valid YAML: {error.problem or error.context}.") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise SpecError(f"{name}: not valid YAML: {error}.") from error
+        except _NOT_YAML as error:
+            raise SpecError(f"{name}: not valid YAML: {str(error) or type(error).__name__}.") from error
         if not isinstance(values, dict):
             raise SpecError(f"{name}: a search space is a mapping such as `name: davit`, but the file holds none.")
         document.values = values
         return document
+
+    def _read(self, text: str) -> Any:
+        node = yaml.compose(text, Loader=_Loader)
+        return None if node is None else self._build(node, ())
 
     def _build(self, node: yaml.Node, path: Keys) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -115,27 +132,6 @@ class Document:
             path = path[:-1]
         return self._places[path]
 
-    def locate(self, location: Keys, *, keep_last: bool) -> Keys:
-        """Returns the key path of a pydantic error location, which also names the variants of unions.
-
-        A variant's tag is no key of the document, so steps that lead nowhere are left out.
-
-        Args:
-            location: `loc` of a pydantic error.
-            keep_last: keep the last step in any case: a missing or unknown key.
-        """
-        found: Keys = ()
-        current: Any = self.values
-        for index, step in enumerate(location):
-            inside_mapping = isinstance(current, Mapping) and step in current
-            inside_list = isinstance(current, list) and isinstance(step, int) and step < len(current)
-            if inside_mapping or inside_list:
-                current = current[step]
-                found = (*found, step)
-            elif keep_last and index == len(location) - 1:
-                found = (*found, step)
-        return found
-
     def override(self, assignment: str) -> None:
         """Applies one `--set a.b=value`; the value is YAML.
 
@@ -147,10 +143,8 @@ class Document:
         if not equals or not dotted:
             raise SpecError(f"{place}: an override is `key=value`, as in `--set search.trials=20`.")
         try:
-            value = Document(name=place, values={})._build(
-                yaml.compose(text, Loader=_Loader) or yaml.ScalarNode("", ""), ()
-            )
-        except yaml.YAMLError as error:
+            value = Document(name=place, values={})._read(text)
+        except (yaml.YAMLError, *_NOT_YAML) as error:
             raise SpecError(f"{place}: the value is not valid YAML: quote it.") from error
         keys = self._split(dotted.strip().split("."))
         current: Any = self.values
@@ -161,6 +155,7 @@ class Document:
         if isinstance(value, dict) and isinstance(current.get(keys[-1]), dict) and "space" not in keys:
             value = {**current[keys[-1]], **value}
         current[keys[-1]] = value
+        self._places = {path: at for path, at in self._places.items() if path[: len(keys)] != keys}
         for depth in range(1, len(keys) + 1):
             self._places.setdefault(keys[:depth], place)
         self._places[keys] = place

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sweeper.errors import SpecError
 from sweeper.spec.checks import find_problems
-from sweeper.spec.document import Document, Keys
-from sweeper.spec.sentences import sentence
+from sweeper.spec.document import Document, Keys, dump_yaml
+from sweeper.spec.sentences import sentence, untagged
 from sweeper.spec.sweep import SweepSpec
 
 
@@ -47,13 +46,7 @@ def spec_of(document: Document) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate(document.values)
     except ValidationError as error:
-        found = [
-            (
-                document.locate(e["loc"], keep_last=e["type"] in ("missing", "extra_forbidden")),
-                sentence(e, root=SweepSpec),
-            )
-            for e in error.errors()
-        ]
+        found = [(untagged(e["loc"]), sentence(e, root=SweepSpec)) for e in error.errors()]
         raise _spec_error(document, found) from error
     if problems := find_problems(spec):
         raise _spec_error(document, problems)
@@ -62,17 +55,35 @@ def spec_of(document: Document) -> SweepSpec:
 
 def dump_spec(spec: SweepSpec) -> str:
     """Returns the complete spec as YAML, defaults filled in; `load_spec` reads it back as an equal spec."""
-    return yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(spec.model_dump(mode="json", by_alias=True))
 
 
 def _make_paths_absolute(values: dict[str, Any]) -> None:
-    """A worker on another machine, or in another folder, must find what the user meant here."""
-    data = values.get("data")
+    """A worker runs in another folder, perhaps on another machine, and must find what the user meant here."""
+    data, space, overrides, points = (values.get(key) for key in ("data", "space", "overrides", "points"))
     if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = str(Path(data["root"]).expanduser().absolute())
-    weights = values.get("weights")
-    if isinstance(weights, str) and (os.sep in weights or weights.startswith("~")):
-        values["weights"] = str(Path(weights).expanduser().absolute())
+        data["root"] = _absolute(data["root"])
+    places = [values, *(points if isinstance(points, list) else [])]
+    spaces = [space]
+    for override in overrides.values() if isinstance(overrides, dict) else []:
+        if isinstance(override, dict):
+            places.append(override.get("set"))
+            spaces.append(override.get("space"))
+    for place in places:
+        if isinstance(place, dict) and isinstance(place.get("weights"), str):
+            place["weights"] = _weights(place["weights"])
+    for one in spaces:
+        searched = one.get("weights") if isinstance(one, dict) else None
+        if isinstance(searched, dict) and isinstance(searched.get("choice"), list):
+            searched["choice"] = [_weights(w) if isinstance(w, str) else w for w in searched["choice"]]
+
+
+def _weights(value: str) -> str:
+    return value if value in ("pretrained", "random") else _absolute(value)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib raises for an unknown user
 
 
 def _spec_error(document: Document, problems: Sequence[tuple[Keys, str]]) -> SpecError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeper.errors import SpecError
 from sweeper.spec.data import DigitsData, FolderData
 from sweeper.spec.training import AugmentSpec, TrainSpec
 
@@ -40,7 +41,13 @@ def setting_names() -> tuple[str, ...]:
 
 
 def assign(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Sets the value at `path` in nested mappings, making those that are missing."""
+    """Sets the value at `path` in nested mappings, making those that are missing.
+
+    Raises:
+        SpecError: the path runs through a plain value.
+    """
     for key in path[:-1]:
         settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise SpecError(f"`{key}` is a plain value and has no `{path[-1]}`.")
     settings[path[-1]] = value

@@ -22,7 +22,7 @@ def resolve(spec: SweepSpec, params: Mapping[str, ParamValue]) -> TrialConfig:
         params: values by the names of the space, as in `Suggestion.params`.
 
     Raises:
-        SpecError: a name is no setting.
+        SpecError: a name is no setting, or runs through one that is a plain value.
         pydantic.ValidationError: a value breaks the rule of its field.
     """
     settings: dict[str, Any] = spec.model_dump(include={"weights", "backbone_args", "data", "train", "augment", "seed"})
@@ -33,6 +33,19 @@ def resolve(spec: SweepSpec, params: Mapping[str, ParamValue]) -> TrialConfig:
         _assign_all(settings, override.set)
     _assign_all(settings, params)
     return TrialConfig.model_validate(settings)
+
+
+def most_epochs(spec: SweepSpec) -> int:
+    """Returns the most epochs any trial may run."""
+    longest = 0
+    for backbone in spec.backbones:
+        point: dict[str, ParamValue] = {"backbone": backbone}
+        longest = max(longest, resolve(spec, point).train.epochs)
+        for scoped in spec.parameters(backbone):
+            if setting_path(scoped.name) == ("train", "epochs"):
+                trials = (resolve(spec, {**point, scoped.name: value}) for value in scoped.parameter.ends)
+                longest = max(longest, *(trial.train.epochs for trial in trials))
+    return longest
 
 
 def _assign_all(settings: dict[str, Any], values: Mapping[str, Any]) -> None:

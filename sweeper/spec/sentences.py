@@ -13,6 +13,21 @@ from sweeper.spec.document import Keys
 from sweeper.spec.space import PARAMETER_KINDS
 
 
+def untagged(location: Keys) -> Keys:
+    """Returns a pydantic error location without the steps that name a union's variant, which no file has."""
+    found: Keys = ()
+    for index, step in enumerate(location):
+        before = found if len(found) == index else ()  # at most one tag stands in a location
+        is_tag = (
+            before in (("data",), ("search", "stop"), ("resources", "gpus_per_trial"))
+            or (len(before) == 2 and before[0] == "space")
+            or (len(before) == 4 and before[0] == "overrides" and before[2] == "space")
+        )
+        if not is_tag:
+            found = (*found, step)
+    return found
+
+
 def sentence(error: ErrorDetails, *, root: type[BaseModel] | None = None) -> str:
     """Returns one sentence for one pydantic error.
 

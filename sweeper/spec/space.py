@@ -16,7 +16,7 @@ def _one_or_many(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
-AllowedValues = Annotated[tuple[ParamValue, ...], BeforeValidator(_one_or_many)]
+AllowedValues = Annotated[tuple[ParamValue, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
 
 
 class _Parameter(Section):

@@ -71,7 +71,7 @@ class SweepSpec(Section):
     """What one trial gets of the machine."""
     tracking: TrackingSpec = TrackingSpec()
     """Where MLflow is."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the search and, with the trial's number left out, every trial's training."""
 
     @property

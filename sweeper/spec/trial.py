@@ -27,7 +27,7 @@ class TrialConfig(Section):
     augment: AugmentSpec = AugmentSpec()
     objective: str = "top1"
     """The metric whose best epoch's weights are kept."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the new head, the data order, the augmentation and dropout."""
 
     @property

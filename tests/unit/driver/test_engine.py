@@ -111,3 +111,14 @@ def test_a_tune_that_keeps_dying_is_told_and_nothing_is_lost(make_sweep: MakeSwe
         run_trials(sweep)
     assert sweep.ledger.record(0).state is TrialState.RUNNING
     assert len(sweep.ledger.record(0).epochs) >= 1
+
+
+def test_an_error_that_nobody_foresaw_costs_the_worker_and_its_trial_and_no_other(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(train={"epochs": 1, "batch_size": 256}, resources={"max_concurrent": 1})
+    sweep.paths.trial(0).config.mkdir(parents=True)  # so that the trial cannot write its settings
+    assert run_trials(sweep)
+    first, second = sweep.ledger.records()
+    assert first.state is TrialState.FAILED
+    assert first.failure is not None
+    assert first.failure.reason.startswith("IsADirectoryError: ")
+    assert (second.state, second.attempts) == (TrialState.COMPLETE, 1)

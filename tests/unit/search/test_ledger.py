@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
-from sweeper.errors import SweepFolderError
+from sweeper.errors import InputError, SweepFolderError
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState
-from sweeper.search import Ledger, open_ledger
+from sweeper.search import Ledger, open_ledger, require_no_ledger
 from sweeper.spec import SweepSpec
 
 MakeSpec = Callable[..., SweepSpec]
@@ -152,6 +154,69 @@ def test_a_grid_is_every_point_once_without_those_that_nothing_reads(make_spec: 
 
 def test_a_ledger_that_does_not_exist_is_not_made_by_looking(make_spec: MakeSpec, tmp_path: Path) -> None:
     with pytest.raises(
-        SweepFolderError, match=r"^There is no sweep `sweep` in the ledger; start it with `sweeper run`\.$"
+        SweepFolderError, match=r"^The sweep `sweep` has no trials yet; `sweeper resume sweep` starts them\.$"
     ):
         open_ledger(make_spec(), f"sqlite:///{tmp_path}/empty.db", create=False)
+
+
+def test_a_trial_that_ran_to_its_end_is_complete_whatever_the_stop_rule_says(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch
+) -> None:
+    ledger = open_on_disk(make_spec(search={"trials": 9, "stop": {"asha": {"grace_epochs": 1, "reduction": 2}}}))
+    for number, top1 in enumerate([0.9, 0.1]):
+        ledger.ask()
+        assert ledger.report(number, epoch(1, top1), is_last=True) is Decision.CONTINUE
+
+
+def test_an_epoch_that_was_half_written_is_written_whole(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch, tmp_path: Path
+) -> None:
+    spec = make_spec()
+    ledger = open_on_disk(spec)
+    ledger.ask()
+    ledger.report(0, epoch(1, 0.5))
+    with sqlite3.connect(tmp_path / "study.db") as storage:  # as if the driver had died between two writes
+        storage.execute("delete from trial_intermediate_values")
+    open_on_disk(spec).report(0, epoch(1, 0.5))
+    with sqlite3.connect(tmp_path / "study.db") as storage:
+        assert storage.execute("select step, intermediate_value from trial_intermediate_values").fetchall() == [
+            (1, 0.5)
+        ]
+
+
+def test_who_only_looks_queues_nothing(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec(points=[{"lr": 1e-3}])
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name=spec.name, storage=url)  # a driver that has not come to its seed points yet
+    assert open_ledger(spec, url, create=False).records() == ()
+    assert len(open_ledger(spec, url, create=True).records()) == 1
+
+
+def test_a_new_sweep_does_not_continue_another_ones_study(make_spec: MakeSpec, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db"
+    require_no_ledger(make_spec(), url)
+    open_ledger(make_spec(), url, create=True)
+    with pytest.raises(SweepFolderError, match="has a study `sweep` already, from another sweep folder"):
+        require_no_ledger(make_spec(), url)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/study.db", "mysql+nodriver://u:secret@h/d"])
+def test_a_storage_that_cannot_be_opened_is_the_users_input(make_spec: MakeSpec, url: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^`search\.storage` must be a database that Optuna can open, but `"
+    ) as caught:
+        open_ledger(make_spec(), url, create=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_point_without_a_backbone_counts_for_each(make_spec: MakeSpec, open_on_disk: Open) -> None:
+    spec = make_spec(
+        backbone=None,
+        space={"backbone": {"choice": ["a", "b"]}, "lr": {"log": [1e-4, 1e-2]}},
+        overrides={"b": {"space": {"lr": {"log": [1e-3, 1e-1]}}}},
+        points=[{"lr": 5e-3}] * 4,
+        search={"trials": 4, "sampler": "random"},
+    )
+    suggestions = list(iter(open_on_disk(spec).ask, None))
+    assert {suggestion.params["lr"] for suggestion in suggestions} == {5e-3}
+    assert {suggestion.params["backbone"] for suggestion in suggestions} == {"a", "b"}

@@ -70,6 +70,35 @@ def test_parts_that_do_not_fit_together_are_named(refusal: Refusal, old: str, ne
     assert refusal(old, new) == message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "freeze_depth: {int: [0, 4]}",
+            "freeze_depth: {uniform: [0, 4]}",
+            "space.yaml:8: space.freeze_depth: must be a valid integer, got a number with a fractional part, but got `1.527864`.",
+        ),
+        (
+            "  layer_decay: {uniform: [0.6, 1.0]}",
+            "  train.lr: {log: [0.1, 1]}",
+            "space.yaml:7: space.train.lr: `train.lr` and `lr` are the same setting; keep one of them.",
+        ),
+        (
+            "  layer_decay: {uniform: [0.6, 1.0]}",
+            "  backbone: {choice: [a, b]}",
+            "space.yaml:3: backbone: `backbone` stands in the file and in `space`; keep one of them.",
+        ),
+        (
+            "{asha: {grace_epochs: 2, reduction: 3}}",
+            "{hyperband: {grace_epochs: 31}}",
+            "space.yaml:11: search.stop.hyperband.grace_epochs: must be at most `train.epochs`, 30, but got `31`.",
+        ),
+    ],
+)
+def test_what_could_never_run_is_refused(refusal: Refusal, old: str, new: str, message: str) -> None:
+    assert refusal(old, new).startswith(message)
+
+
 def test_a_grid_over_a_range_is_refused(refusal: Refusal) -> None:
     assert refusal("sampler: tpe", "sampler: grid").splitlines()[0] == (
         "space.yaml:6: space.lr: `sampler: grid` needs finite parameters; list the values of `lr` with `choice`."
@@ -98,3 +127,16 @@ def test_a_spec_made_in_python_is_held_to_the_same_rules() -> None:
     spec = SweepSpec.model_validate({"name": "x", "data": {"source": "digits"}})
     with pytest.raises(SpecError, match=r"^backbone: a sweep needs `backbone: <timm model>` or a choice"):
         require_valid(spec)
+
+
+def test_a_name_that_runs_through_a_plain_value_is_refused() -> None:
+    spec = SweepSpec.model_validate(
+        {
+            "name": "x",
+            "data": {"source": "digits"},
+            "backbone": "b",
+            "backbone_args": {"a": 1},
+            "space": {"backbone_args.a.b": {"fixed": 1}},
+        }
+    )
+    assert [message for _, message in find_problems(spec)] == ["`a` is a plain value and has no `b`."]

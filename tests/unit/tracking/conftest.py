@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from sweeper.paths import Workspace
 from sweeper.records import EpochMetrics, Failure, TrialRecord, TrialState
@@ -22,6 +21,7 @@ from sweeper.spec.data import DigitsData
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.spec.training import TrainSpec
 from sweeper.tracking import SweepInfo, Tracker, UiServer, capture_environment, choose_uri, open_tracker, serve_ui
+from sweeper.tracking.mlflow import open_client
 from sweeper.tracking.server import _free_port
 
 
@@ -64,7 +64,7 @@ class Written:
     """A sweep as MLflow has it, read straight from the store."""
 
     def __init__(self, uri: str, info: SweepInfo) -> None:
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = open_client(uri)
         self.info = info
 
     def runs(self) -> list[Any]:

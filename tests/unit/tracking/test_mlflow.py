@@ -106,6 +106,16 @@ def test_a_request_that_was_taken_but_not_answered_leaves_no_second_row(
     assert written.has_exactly([record])
 
 
+def test_a_run_that_was_made_after_we_stopped_waiting_is_deleted(runs: MlflowRuns, written: Any, made: Any) -> None:
+    runs.write_trial(made.record(0), made.config)
+    real = written.children[0]
+    late = written.client.create_run(real.info.experiment_id, tags=real.data.tags, start_time=1)
+    runs.read_back()
+    runs.write_trial(made.record(0, epochs=2), made.config)
+    assert written.children[0].info.run_id == real.info.run_id
+    assert written.client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"
+
+
 def test_a_resume_writes_only_what_is_new(
     runs: MlflowRuns, store: str, info: SweepInfo, written: Any, made: Any
 ) -> None:
