@@ -22,7 +22,7 @@ from sweeper.driver.worker import TrialWorker
 from sweeper.errors import EngineError
 
 _LOG = logging.getLogger(__name__)
-_TUNE_RUNS = 5
+_DEATHS_IN_A_ROW = 3
 _SLOTS_SECONDS = 2.0
 
 
@@ -40,31 +40,36 @@ def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool
         Whether the sweep is over; False when it was asked to stop first.
 
     Raises:
-        EngineError: Tune died more often than it is started anew.
+        EngineError: Tune died several times in a row without finishing a trial.
     """
     attempts = Attempts(sweep, _Slots(sweep))
+    deaths = 0
     with signals_caught() as signalled:
         stopper = StopRequested(signalled, sweep.paths)
-        for run in range(1, _TUNE_RUNS + 1):
+        while True:
             attempts.take_over()
             if attempts.are_over:
                 return True
+            finished = _finished(sweep)
             try:
                 _tuner(sweep, worker, attempts, stopper).fit()
             except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
-                if stopper.stop_all():
-                    return False
-                _LOG.exception("Tune run %d of %d died.", run, _TUNE_RUNS)
+                _LOG.exception("A Tune run died.")
+                deaths = 1 if _finished(sweep) > finished else deaths + 1
+                if deaths >= _DEATHS_IN_A_ROW:
+                    raise EngineError(
+                        f"Ray Tune died {deaths} times without finishing a trial; see `{sweep.paths.log}`, "
+                        "then `sweeper resume`."
+                    ) from error
                 sweep.observer.note(f"Ray Tune stopped ({_gist(error)}); going on from the ledger.")
-            else:
-                if stopper.stop_all():
-                    return False
+            if stopper.stop_all():
+                return False
             # Workers of a Tune run that died hold their CPUs until its objects, which refer to each other, are gone.
             gc.collect()
-    attempts.take_over()
-    if attempts.are_over:
-        return True
-    raise EngineError(f"Ray Tune died {_TUNE_RUNS} times; see `{sweep.paths.log}`, then `sweeper resume`.")
+
+
+def _finished(sweep: Sweep) -> int:
+    return sum(record.state.is_finished for record in sweep.ledger.records())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from sweeper.records import ParamValue
 from sweeper.spec.model import Section
@@ -29,13 +29,14 @@ class _Parameter(Section):
 
 
 class _Range(_Parameter):
-    @model_validator(mode="after")
-    def low_is_below_high(self) -> Self:
+    @field_validator("bounds", check_fields=False)
+    @classmethod
+    def low_is_below_high(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         """A range holds more than one value."""
-        low, high = self.ends
+        low, high = bounds
         if not low < high:
             raise ValueError(f"a range needs low < high, but got [{low}, {high}]; one value is `{{fixed: {low}}}`")
-        return self
+        return bounds
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -139,7 +139,7 @@ class MlflowRuns:
             for same in trials.values():
                 same.sort(key=lambda run: (run.epochs, len(run.params)), reverse=True)
                 for spare in same[1:]:
-                    if not spare.params:  # nobody knew of it, so nothing was ever written to it
+                    if not (spare.params or spare.epochs):  # nobody knew of it, so nobody wrote to it
                         self._client.delete_run(spare.run_id)
         self._parent = parents[0] if parents else None
         self._children = {number: same[0] for number, same in trials.items()}

@@ -31,7 +31,7 @@ def refused(sweeper: Sweeper, *arguments: str) -> str:
         ("train.epochs=many", "train.epochs: must be a valid integer, but got `many`."),
         (
             "space.lr.log=[1, 0.1]",
-            "space.lr: a range needs low < high, but got [1.0, 0.1]; one value is `{fixed: 1.0}`.",
+            "space.lr.log: a range needs low < high, but got [1.0, 0.1]; one value is `{fixed: 1.0}`.",
         ),
     ],
 )

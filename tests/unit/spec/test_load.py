@@ -74,7 +74,7 @@ def test_set_merges_a_mapping_into_a_section(load: Load) -> None:
         (
             "[3e-5, 1.0e-3]",
             "[1e-3, 1e-5]",
-            "space.yaml:6: space.lr: a range needs low < high, but got [0.001, 1e-05]; one value is `{fixed: 0.001}`.",
+            "space.yaml:6: space.lr.log: a range needs low < high, but got [0.001, 1e-05]; one value is `{fixed: 0.001}`.",
         ),
         ("[3e-5, 1.0e-3]", "[-1, 1]", "space.yaml:6: space.lr.log.0: must be greater than 0, but got `-1`."),
         (

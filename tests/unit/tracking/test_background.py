@@ -59,6 +59,17 @@ def test_a_record_that_is_refused_holds_up_no_other(
     assert len(warnings) == 1
 
 
+def test_a_run_that_somebody_deleted_is_made_again(tracker: Tracker, written: Any, made: Any) -> None:
+    tracker.update(made.record(0, epochs=1), made.config)
+    written.wait(lambda: written.epochs() == 1)
+    written.client.delete_run(written.children[0].info.run_id)
+    for epochs in (2, 3):
+        tracker.update(made.record(0, epochs=epochs), made.config)
+        written.wait(lambda: not tracker._waiting)  # type: ignore[attr-defined]
+    assert tracker.close(finished=True, timeout=30.0) == Backlog()
+    assert written.has_exactly([made.record(0, epochs=3)])
+
+
 def test_a_sweep_does_not_start_without_the_server_it_asks_for(workspace: Workspace, info: SweepInfo) -> None:
     port = _free_port("127.0.0.1", None)
     tracker = open_tracker(TrackingSpec(uri=f"http://me:secret@127.0.0.1:{port}"), workspace)

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ from sweeper.tracking import SweepInfo, Tracker, open_tracker
 from sweeper.tracking.answers import RequestRefused, ServerAway
 from sweeper.tracking.mlflow import MlflowRuns, connect, find_experiment
 
+Open = Callable[[SweepInfo], MlflowRuns]
+
 
 @pytest.fixture
-def runs(store: str, workspace: Workspace, info: SweepInfo) -> MlflowRuns:
-    return connect(store, info.name, artifacts=workspace.mlflow_artifacts, info=info)
+def opened(store: str, workspace: Workspace) -> Open:
+    """Opens a sweep's runs on the shared store."""
+    return lambda info: connect(store, info.name, artifacts=workspace.mlflow_artifacts, info=info)
+
+
+@pytest.fixture
+def runs(opened: Open, info: SweepInfo) -> MlflowRuns:
+    return opened(info)
 
 
 def test_a_trial_is_a_child_of_its_sweep(runs: MlflowRuns, written: Any, made: Any) -> None:
@@ -80,13 +89,15 @@ def test_artifacts_lie_in_the_workspace_whatever_its_name(
     assert workspace.mlflow_store.is_file()
 
 
-def test_writing_again_changes_nothing(runs: MlflowRuns, store: str, info: SweepInfo, written: Any, made: Any) -> None:
+def test_writing_again_changes_nothing(
+    runs: MlflowRuns, opened: Open, info: SweepInfo, written: Any, made: Any
+) -> None:
     records = [made.record(0, TrialState.COMPLETE, 3), made.record(1, TrialState.RUNNING, 2)]
     for record in records:
         runs.write_trial(record, made.config)
     runs.write_sweep()
     before = {run.info.run_id: run.data.to_dictionary() for run in written.runs()}
-    again = connect(store, info.name, artifacts=None, info=info)
+    again = opened(info)
     for record in records:
         again.write_trial(record, made.config)
         again.write_sweep()
@@ -117,13 +128,13 @@ def test_a_run_that_was_made_after_we_stopped_waiting_is_deleted(runs: MlflowRun
 
 
 def test_a_resume_writes_only_what_is_new(
-    runs: MlflowRuns, store: str, info: SweepInfo, written: Any, made: Any
+    runs: MlflowRuns, opened: Open, info: SweepInfo, written: Any, made: Any
 ) -> None:
     runs.write_trial(made.record(0, epochs=2), made.config)
     runs.end(finished=False)
     assert written.parent.info.status == written.children[0].info.status == "KILLED"
     run_id = written.children[0].info.run_id
-    again = connect(store, info.name, artifacts=None, info=info)
+    again = opened(info)
     assert written.parent.info.status == "RUNNING"
     assert again.epochs_of(0) == 2
     again.write_trial(made.record(0, epochs=4, attempts=2), made.config)
@@ -134,11 +145,11 @@ def test_a_resume_writes_only_what_is_new(
 
 
 def test_a_parameter_is_never_written_twice(
-    runs: MlflowRuns, store: str, info: SweepInfo, written: Any, made: Any
+    runs: MlflowRuns, opened: Open, info: SweepInfo, written: Any, made: Any
 ) -> None:
     runs.write_trial(made.record(0), made.config)
     moved = made.config.model_copy(update={"weights": "/elsewhere/weights.safetensors"})
-    for writer in (runs, connect(store, info.name, artifacts=None, info=info)):
+    for writer in (runs, opened(info)):
         writer.write_trial(made.record(0, epochs=1), moved)
     assert written.children[0].data.params["weights"] == "pretrained"
     assert written.has_exactly([made.record(0, epochs=1)])
@@ -160,11 +171,11 @@ def test_a_number_that_is_none_is_written_too(runs: MlflowRuns, written: Any, ma
     assert written.children[0].data.metrics["best_top1"] == pytest.approx(0.52)
 
 
-def test_sweeps_of_one_experiment_do_not_see_each_other(store: str, info: SweepInfo, made: Any) -> None:
+def test_sweeps_of_one_experiment_do_not_see_each_other(opened: Open, info: SweepInfo, made: Any) -> None:
     other = SweepInfo(info.name, "0" * 32, "top1", "", info.environment, "")
-    first = connect(store, info.name, artifacts=None, info=info)
+    first = opened(info)
     first.write_trial(made.record(0, epochs=2), made.config)
-    assert connect(store, info.name, artifacts=None, info=other).epochs_of(0) == 0
+    assert opened(other).epochs_of(0) == 0
 
 
 def test_the_experiment_can_be_named(workspace: Workspace, store: str, info: SweepInfo) -> None:
@@ -176,7 +187,7 @@ def test_the_experiment_can_be_named(workspace: Workspace, store: str, info: Swe
         find_experiment(store, info.name)
 
 
-def test_a_deleted_experiment_is_named_with_the_way_back(store: str, info: SweepInfo, written: Any) -> None:
+def test_a_deleted_experiment_is_named_with_the_way_back(opened: Open, info: SweepInfo, written: Any) -> None:
     number = written.client.create_experiment(info.name)
     written.client.delete_experiment(number)
     message = (
@@ -184,7 +195,7 @@ def test_a_deleted_experiment_is_named_with_the_way_back(store: str, info: Sweep
         f"--experiment-id {number}`, or name another as `tracking.experiment`."
     )
     with pytest.raises(RequestRefused, match=f"^{re.escape(message)}$"):
-        connect(store, info.name, artifacts=None, info=info)
+        opened(info)
 
 
 def test_a_run_that_was_deleted_is_refused(runs: MlflowRuns, written: Any, made: Any) -> None:
