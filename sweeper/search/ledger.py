@@ -175,7 +175,7 @@ class Ledger:
     def take_up(self, number: int) -> Suggestion:
         """Returns the point of a running trial whose worker or driver is gone, as its next attempt."""
         self._study.sampler = sampler_for(self._spec, number)
-        return self._suggestion(self._trial(number))
+        return self._suggestion(Trial(self._study, self._trial_id(number)))
 
     def report(self, number: int, epoch: EpochMetrics, *, is_last: bool = False) -> Decision:
         """Writes down a finished epoch and says whether the trial goes on.
@@ -190,14 +190,16 @@ class Ledger:
         if before.user_attrs.get(_STOPPED_AT) == epoch.epoch:
             # The driver died before it acted on this. The rule cannot be asked twice: Optuna has noted the rung.
             return Decision.STOP
-        trial = self._trial(number)
+        # Through the storage: an optuna.Trial made from a number would first sample a whole new point.
+        trial_id = self._trial_id(number)
         if epoch.epoch > known:
-            trial.set_user_attr(f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
+            self._storage.set_trial_user_attr(trial_id, f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
         if epoch.epoch not in before.intermediate_values:
-            trial.report(epoch.value(self._spec.search.objective), step=epoch.epoch)
-        if is_last or not trial.should_prune():
+            value = epoch.value(self._spec.search.objective)
+            self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
+        if is_last or not self._study.pruner.prune(self._study, self._frozen(number)):
             return Decision.CONTINUE
-        trial.set_user_attr(_STOPPED_AT, epoch.epoch)
+        self._storage.set_trial_user_attr(trial_id, _STOPPED_AT, epoch.epoch)
         return Decision.STOP
 
     def complete(self, number: int) -> None:
@@ -214,7 +216,7 @@ class Ledger:
 
     def fail(self, number: int, failure: Failure) -> None:
         """Closes a trial that cannot go on, with the reason."""
-        self._trial(number).set_user_attr(_FAILURE, failure.model_dump(mode="json"))
+        self._storage.set_trial_user_attr(self._trial_id(number), _FAILURE, failure.model_dump(mode="json"))
         self._study.tell(number, state=OptunaState.FAIL, skip_if_finished=True)
 
     def record(self, number: int) -> TrialRecord:
@@ -249,9 +251,6 @@ class Ledger:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._trial_id(number))
-
-    def _trial(self, number: int) -> Trial:
-        return Trial(self._study, self._trial_id(number))
 
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:
