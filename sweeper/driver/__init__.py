@@ -6,8 +6,9 @@
 import os
 
 # Ray reads these when it is imported. A local Ray would listen on every network interface, whatever address it is
-# given, unless it takes this machine for one that cannot be part of a cluster; joining a cluster needs the interfaces.
-if not os.environ.get("RAY_ADDRESS"):
+# given, unless it takes this machine for one that cannot be part of a cluster; it would also look for a cluster on
+# loopback at the machine's other address. Joining a cluster elsewhere needs the interfaces.
+if not os.environ.get("RAY_ADDRESS") or os.environ["RAY_ADDRESS"].rpartition(":")[0] in ("127.0.0.1", "localhost"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 # The driver stops cleanly by itself, on SIGTERM too, and the ledger is the record of the sweep: Tune's own signal
 # handler, progress output, result files and snapshots (which grow with the number of trials) are not wanted.

@@ -44,7 +44,10 @@ def connected() -> Iterator[None]:
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"the Ray cluster at `{address}`" if address else "a local Ray"
-        raise EngineError(f"Cannot start the sweep on {where}: {str(error).splitlines()[0]}") from error
+        hint = " (a cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too)"
+        raise EngineError(
+            f"Cannot start the sweep on {where}: {str(error).splitlines()[0]}{hint if address else ''}."
+        ) from error
     try:
         yield
     finally:

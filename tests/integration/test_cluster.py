@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,35 +21,41 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Ray head on loopback, started as an administrator does; its processes are ended by their ids."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = Path(sys.executable).parent / "ray"
+    # Ray's sockets lie in its folder, and the path of a socket must be short.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex)
     command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
-               "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
-    environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+               "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats",
+               f"--temp-dir={folder}"]  # fmt: skip
     with (tmp_path / "ray.log").open("w") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        head = subprocess.Popen(command, stdout=log, stderr=log)
     address = f"127.0.0.1:{port}"
     try:
-        wait_until_ready(head, ray, address)
+        wait_until_ready(head, tmp_path / "ray.log")
         yield address
     finally:
         family = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
         for process in family:
             process.kill()
         head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until_ready(head: subprocess.Popen[bytes], ray: Path, address: str) -> None:
-    for _ in range(30):
-        assert head.poll() is None
-        done = subprocess.run([ray, "health-check", "--address", address], capture_output=True, check=False, timeout=60)
-        if done.returncode == 0:
+def wait_until_ready(head: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert head.poll() is None, log.read_text()
+        if "Ray runtime started" in log.read_text():
             return
-    pytest.fail("the Ray head did not become ready")
+        time.sleep(0.1)
+    pytest.fail(log.read_text())
 
 
 def test_a_sweep_joins_a_cluster(sweeper: Any, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
