@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from sweeper.cli import options
-from sweeper.cli.tables import point, status_table
+from sweeper.cli.tables import point, running_table
 from sweeper.folder import find_sweep, is_running, read_spec, workspace_at
 from sweeper.records import METRICS
 from sweeper.results import status_of
@@ -36,6 +36,8 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
         metric = METRICS[spec.search.objective]
         value = format(status.best.best.value(metric.name), metric.format)
         click.echo(f"Best {metric.title} {value}: trial {status.best.number}, {point(status.best.params)}.")
-    if status.running or status.failed:
-        Console().print(status_table(status))
+    if status.running:
+        Console().print(running_table(status))
+    for failed in status.failed:  # as lines, not in a table: a path that is cut short is of no use
+        click.echo(f"Trial {failed.number} failed: {failed.reason}\n  log: {failed.log}")
     click.echo(status.explanation)

@@ -41,14 +41,11 @@ def leaderboard_table(board: Leaderboard, *, limit: int | None = None) -> Table:
     return table
 
 
-def status_table(status: SweepStatus) -> Table:
-    """Returns what runs and what failed."""
+def running_table(status: SweepStatus) -> Table:
+    """Returns what runs, and how far it is."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("trial", "state", "epochs", "why"):
-        table.add_column(title)
+    for title in ("trial", "epochs", "attempt"):
+        table.add_column(title, justify="right")
     for running in status.running:
-        again = f"attempt {running.attempt}" if running.attempt > 1 else ""
-        table.add_row(str(running.number), "running", f"{running.epochs}/{running.of_epochs}", again)
-    for failed in status.failed:
-        table.add_row(str(failed.number), "failed", "", f"{failed.reason} (log: {failed.log})")
+        table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt))
     return table
