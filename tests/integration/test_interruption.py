@@ -61,6 +61,7 @@ def test_a_killed_driver_costs_at_most_one_epoch_of_each_running_trial(sweeper: 
     after = attempts_by_trial(sweeper.folder)
     for number in before:
         assert after[number] == before[number] + (number in interrupted)
+    assert sorted(epochs_logged(sweeper.folder, 0)) == [1, 2, 3, 4]
     for number, known in interrupted.items():
         # The epoch that was being trained may be trained again; one that was written down never is.
         repeated = [epoch for epoch in range(1, known + 1) if epochs_logged(sweeper.folder, number).count(epoch) > 1]
@@ -83,7 +84,8 @@ def check_every_metric_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("way", ["SIGINT", "SIGTERM", "stop"])
 def test_a_stopped_sweep_says_how_to_go_on_and_does(sweeper: Any, way: str) -> None:
-    driver = sweeper.start("run", "tiny.yaml", "--set", "search.trials=2")
+    # Long enough not to be over before the request arrives.
+    driver = sweeper.start("run", "tiny.yaml", "--set", "search.trials=2", "--set", "train.epochs=12")
     sweeper.wait_for(driver, "epoch 1")
     if way == "stop":
         assert "will stop within seconds" in sweeper.run("stop", "tiny").stdout
@@ -95,4 +97,4 @@ def test_a_stopped_sweep_says_how_to_go_on_and_does(sweeper: Any, way: str) -> N
     assert status["counts"]["running"] >= 1
     if way == "SIGINT":
         assert sweeper.run("stop", "tiny").stdout == "tiny is not running.\n"
-        assert [row["epochs"] for row in finish(sweeper)] == [3, 3]
+        assert [row["epochs"] for row in finish(sweeper)] == [12, 12]
