@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 
 from pydantic import ValidationError
 
@@ -24,7 +25,7 @@ def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
     problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec)]
     # Values can only be tried in their settings once all names are right.
-    return problems or [*_values(spec), *_points(spec)]
+    return problems or [*_values(spec), *_points(spec)] or [*_phases(spec)]
 
 
 def require_valid(spec: SweepSpec) -> None:
@@ -151,6 +152,31 @@ def _probes(parameter: Parameter) -> tuple[ParamValue, ...]:
         low, high = parameter.ends
         return (low, high, low + (high - low) * 0.381966)
     return parameter.ends
+
+
+def _phases(spec: SweepSpec) -> Iterator[Problem]:
+    """Every trial needs an epoch between its probe and its tuning for the test's resolution, whatever is drawn."""
+    for backbone in spec.backbones:
+        epochs = min(_possible(spec, backbone, "epochs"))
+        probe, fixres = (max(_possible(spec, backbone, f"{phase}.epochs")) for phase in ("probe", "fixres"))
+        if probe + fixres >= epochs:
+            message = (
+                f"must be more than the epochs of `probe` and `fixres` together, but a trial of `{backbone}` could "
+                f"have {epochs}, with {probe} and {fixres} of them."
+            )
+            yield ("train", "epochs"), message
+            return
+
+
+def _possible(spec: SweepSpec, backbone: str, setting: str) -> list[int]:
+    """Returns the ends of what a setting of `train` can be for a backbone."""
+    read = attrgetter(setting)
+    point: dict[str, ParamValue] = {"backbone": backbone}
+    found = [point]
+    for scoped in spec.parameters(backbone):
+        if setting_path(scoped.name) == setting_path(f"train.{setting}"):
+            found = [{**point, scoped.name: value} for value in scoped.parameter.ends]
+    return [read(resolve(spec, one).train) for one in found]
 
 
 def _set_by_override(spec: SweepSpec, backbone: str, path: Keys) -> Keys | None:

@@ -34,6 +34,8 @@ class FolderData(_DataSection):
     source: Literal["folder"]
     root: Path
     """Holds `train/` and `val/` (and perhaps `test/`), or the class folders themselves, which are then split."""
+    metadata: Path | None = None
+    """A CSV of places and dates for models that take them: `image,latitude,longitude,date`; values may be missing."""
 
 
 class DigitsData(_DataSection):

@@ -15,6 +15,11 @@ from sweeper.spec.document import Document, Keys, dump_yaml
 from sweeper.spec.sentences import sentence, untagged
 from sweeper.spec.sweep import SweepSpec
 
+_PATHS = ("weights", "teacher", "train.teacher")
+"""Settings of a trial that are paths."""
+_WORDS = ("pretrained", "random")
+"""What `weights` can be besides a path."""
+
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     """Reads a search space file.
@@ -60,9 +65,11 @@ def dump_spec(spec: SweepSpec) -> str:
 
 def _make_paths_absolute(values: dict[str, Any]) -> None:
     """A worker runs in another folder, perhaps on another machine, and must find what the user meant here."""
-    data, space, overrides, points = (values.get(key) for key in ("data", "space", "overrides", "points"))
-    if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = _absolute(data["root"])
+    data, train, space, overrides, points = (
+        values.get(key) for key in ("data", "train", "space", "overrides", "points")
+    )
+    _make_absolute(data, ("root", "metadata"))
+    _make_absolute(train, ("teacher",))
     places = [values, *(points if isinstance(points, list) else [])]
     spaces = [space]
     for override in overrides.values() if isinstance(overrides, dict) else []:
@@ -70,19 +77,24 @@ def _make_paths_absolute(values: dict[str, Any]) -> None:
             places.append(override.get("set"))
             spaces.append(override.get("space"))
     for place in places:
-        if isinstance(place, dict) and isinstance(place.get("weights"), str):
-            place["weights"] = _weights(place["weights"])
+        _make_absolute(place, _PATHS)
     for one in spaces:
-        searched = one.get("weights") if isinstance(one, dict) else None
-        if isinstance(searched, dict) and isinstance(searched.get("choice"), list):
-            searched["choice"] = [_weights(w) if isinstance(w, str) else w for w in searched["choice"]]
+        for name in _PATHS:
+            searched = one.get(name) if isinstance(one, dict) else None
+            if isinstance(searched, dict) and isinstance(searched.get("choice"), list):
+                searched["choice"] = [_absolute(path) if isinstance(path, str) else path for path in searched["choice"]]
 
 
-def _weights(value: str) -> str:
-    return value if value in ("pretrained", "random") else _absolute(value)
+def _make_absolute(place: Any, names: Sequence[str]) -> None:
+    if isinstance(place, dict):
+        for name in names:
+            if isinstance(place.get(name), str):
+                place[name] = _absolute(place[name])
 
 
 def _absolute(path: str) -> str:
+    if path in _WORDS:
+        return path
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib raises for an unknown user
 
 

@@ -6,28 +6,40 @@ from typing import Any
 
 from sweeper.errors import SpecError
 from sweeper.spec.data import DigitsData, FolderData
-from sweeper.spec.training import AugmentSpec, TrainSpec
+from sweeper.spec.head import HeadSpec
+from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, TrainSpec
 
 _DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.model_fields} - {
     # A trial must not change which images it is judged on.
-    "source", "root", "val_fraction", "split_seed", "max_bad_fraction",
+    "source", "root", "metadata", "val_fraction", "split_seed", "max_bad_fraction",
 }  # fmt: skip
+_PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
+_TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
+_SECTIONS = {
+    "data": frozenset(_DATA_FIELDS),
+    "head": frozenset(HeadSpec.model_fields),
+    "train": _TRAIN_FIELDS,
+    "augment": frozenset(AugmentSpec.model_fields),
+}
 
 
 def setting_path(name: str) -> tuple[str, ...] | None:
     """Returns where in a TrialConfig the setting called `name` lives, None if there is no such setting.
 
-    `lr` and `train.lr` are ("train", "lr"); `augment.mixup`, `data.image_size` and `backbone_args.<any>`
-    go by their section; `backbone`, `weights` and `seed` stand alone.
+    `lr` and `train.lr` are ("train", "lr"), `probe.epochs` and `train.probe.epochs` are ("train", "probe",
+    "epochs"); `augment.mixup`, `head.type`, `data.image_size` and `backbone_args.<any>` go by their section;
+    `backbone`, `weights` and `seed` stand alone.
     """
     head, _, rest = name.partition(".")
     if name in ("backbone", "weights", "seed"):
         return (name,)
-    if name in TrainSpec.model_fields:
+    if name in _TRAIN_FIELDS:
         return ("train", name)
-    if (head == "train" and rest in TrainSpec.model_fields) or (head == "augment" and rest in AugmentSpec.model_fields):
-        return (head, rest)
-    if head == "data" and rest in _DATA_FIELDS:
+    if head == "train" and rest.partition(".")[0] in _PHASES:
+        return setting_path(rest)
+    if rest in _PHASES.get(head, ()):
+        return ("train", head, rest)
+    if rest in _SECTIONS.get(head, ()):
         return (head, rest)
     if head == "backbone_args" and rest:
         return (head, *rest.split("."))
@@ -36,8 +48,9 @@ def setting_path(name: str) -> tuple[str, ...] | None:
 
 def setting_names() -> tuple[str, ...]:
     """Returns every name `setting_path` knows, but for the open-ended `backbone_args.<any>`."""
-    sections = [f"augment.{field}" for field in AugmentSpec.model_fields] + [f"data.{field}" for field in _DATA_FIELDS]
-    return ("backbone", "weights", "seed", *TrainSpec.model_fields, *sorted(sections))
+    sections = {**_SECTIONS, **_PHASES}
+    dotted = [f"{section}.{field}" for section, fields in sections.items() for field in fields if section != "train"]
+    return ("backbone", "weights", "seed", *sorted(_TRAIN_FIELDS), *sorted(dotted))
 
 
 def assign(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -25,7 +25,9 @@ def resolve(spec: SweepSpec, params: Mapping[str, ParamValue]) -> TrialConfig:
         SpecError: a name is no setting, or runs through one that is a plain value.
         pydantic.ValidationError: a value breaks the rule of its field.
     """
-    settings: dict[str, Any] = spec.model_dump(include={"weights", "backbone_args", "data", "train", "augment", "seed"})
+    settings: dict[str, Any] = spec.model_dump(
+        include={"weights", "backbone_args", "data", "head", "train", "augment", "seed"}
+    )
     settings["objective"] = spec.search.objective
     backbone = spec.backbone_of(params)
     _assign_all(settings, {"backbone": backbone})

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sweeper.records import ParamValue
 from sweeper.spec.data import DataSpec
+from sweeper.spec.head import HeadSpec
 from sweeper.spec.model import Section
 from sweeper.spec.resources import ResourcesSpec
 from sweeper.spec.search import SearchSpec
@@ -55,6 +56,8 @@ class SweepSpec(Section):
     """`pretrained`, `random`, or the path of a weights file or directory."""
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the model's constructor, e.g. `{depths: [1, 1, 2, 1]}`."""
+    head: HeadSpec = HeadSpec()
+    """What turns features into class scores, where the space does not say otherwise."""
     train: TrainSpec = TrainSpec()
     """How a trial trains, where the space does not say otherwise."""
     augment: AugmentSpec = AugmentSpec()

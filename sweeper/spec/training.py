@@ -36,11 +36,31 @@ def _known_policy(policy: str) -> str:
     raise ValueError("must be `none`, `3a`, `trivial` or `rand-m<0-10>[-n<1-4>]`")
 
 
+class ProbeSpec(Section):
+    """A linear probe before fine-tuning (LP-FT, Kumar et al. 2022): the head alone learns first."""
+
+    epochs: int = Field(default=0, ge=0)
+    """How many of the trial's first epochs train the head alone; 0 turns it off."""
+    lr: float | None = Field(default=None, gt=0.0)
+    """Peak learning rate of these epochs; null takes `lr` times `head_lr_scale`."""
+
+
+class FixresSpec(Section):
+    """Tuning at the higher resolution of the test (FixRes, Touvron et al. 2019): classifier and last norm alone."""
+
+    epochs: int = Field(default=0, ge=0)
+    """How many of the trial's last epochs do this; 0 turns it off."""
+    image_size: int | None = Field(default=None, ge=16, le=1024)
+    """Side of the square image in these epochs, in pixels; null takes 9/7 of `data.image_size` (288 for 224)."""
+    lr: float | None = Field(default=None, gt=0.0)
+    """Peak learning rate of these epochs; null takes a tenth of `lr` times `head_lr_scale`."""
+
+
 class TrainSpec(Section):
     """How a trial trains. Every field here can be searched by its bare name, as in `space: {lr: ...}`."""
 
     epochs: int = Field(default=10, ge=1)
-    """Passes over the training split."""
+    """Passes over the training split, those of `probe` and `fixres` included."""
     batch_size: int = Field(default=64, ge=1)
     """Images in one forward and backward pass."""
     accumulate: int = Field(default=1, ge=1)
@@ -55,6 +75,24 @@ class TrainSpec(Section):
     """Learning rate of a stage over that of the stage after it; 1 trains all stages alike."""
     freeze_depth: int = Field(default=0, ge=0)
     """Stages kept as they are, counted from the input: 0 none, 1 the stem, ..., one less than all a linear probe."""
+    tune: Literal["all", "norm_bias", "lora"] = "all"
+    """What trains of the stages that are not frozen: `all`, norms and biases (BitFit), or `lora`. Of the head: all."""
+    lora_rank: int = Field(default=8, ge=1)
+    """Rank of the updates of `tune: lora`."""
+    lora_alpha: float = Field(default=16.0, gt=0.0)
+    """The updates of `tune: lora` are multiplied by this over the rank."""
+    probe: ProbeSpec = ProbeSpec()
+    """A linear probe before fine-tuning."""
+    fixres: FixresSpec = FixresSpec()
+    """Classifier and last norm tuned at a higher resolution after it."""
+    cache_features: int = Field(default=0, ge=0)
+    """Augmented views of each image whose outputs of the frozen stages are computed once and kept; 0 keeps none."""
+    teacher: str | None = None
+    """Distil from this model: the folder of a finished trial, or of an exported model."""
+    teacher_weight: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Share of the teacher's part in the loss; the labels have the rest."""
+    teacher_temperature: float = Field(default=2.0, gt=0.0)
+    """Both sides' logits are divided by it where they are compared."""
     weight_decay: float = Field(default=0.05, ge=0.0)
     """Decoupled weight decay; biases, norms and what the model lists are left out."""
     warmup_epochs: float = Field(default=1.0, ge=0.0)
@@ -96,3 +134,5 @@ class AugmentSpec(Section):
     """Beta parameter of cutmix; 0 turns it off. With mixup on as well, each batch takes one of the two."""
     mix_prob: float = Field(default=1.0, ge=0.0, le=1.0)
     """Share of batches that are mixed, where mixup or cutmix is on."""
+    hide_metadata: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that place and date of an image are hidden in the first epoch; falls linearly to 0 in the last."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from sweeper.spec.data import DataSpec
+from sweeper.spec.head import HeadSpec
 from sweeper.spec.model import Section
 from sweeper.spec.training import AugmentSpec, TrainSpec
 
@@ -23,6 +24,7 @@ class TrialConfig(Section):
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the model's constructor."""
     data: DataSpec
+    head: HeadSpec = HeadSpec()
     train: TrainSpec = TrainSpec()
     augment: AugmentSpec = AugmentSpec()
     objective: str = "top1"

@@ -89,6 +89,29 @@ def test_parts_that_do_not_fit_together_are_named(refusal: Refusal, old: str, ne
             "space.yaml:3: backbone: `backbone` stands in the file and in `space`; keep one of them.",
         ),
         (
+            "epochs: 30,",
+            "epochs: 3, probe: {epochs: 1}, fixres: {epochs: 2},",
+            "space.yaml:4: train.epochs: must be more than the epochs of `probe` and `fixres` together, but a trial of "
+            "`davit_tiny.msft_in1k` could have 3, with 1 and 2 of them.",
+        ),
+        (
+            "  layer_decay: {uniform: [0.6, 1.0]}",
+            "  epochs: {choice: [4, 30]}\n  probe.epochs: {int: [0, 4]}",
+            "space.yaml:4: train.epochs: must be more than the epochs of `probe` and `fixres` together, but a trial of "
+            "`davit_tiny.msft_in1k` could have 4, with 4 and 0 of them.",
+        ),
+        (
+            "  layer_decay: {uniform: [0.6, 1.0]}",
+            "  head.typ: {choice: [linear, gem]}",
+            "space.yaml:7: space.head.typ: `head.typ` is not a setting; did you mean `head.type`?",
+        ),
+        (
+            "  layer_decay: {uniform: [0.6, 1.0]}",
+            "  head.type: {choice: [linear, gems]}",
+            "space.yaml:7: space.head.type: must be one of `linear`, `mlp`, `cosine`, `gem`, `covariance`, `seb`, but "
+            "got `gems`; did you mean `gem`?",
+        ),
+        (
             "{asha: {grace_epochs: 2, reduction: 3}}",
             "{hyperband: {grace_epochs: 31}}",
             "space.yaml:11: search.stop.hyperband.grace_epochs: must be at most `train.epochs`, 30, but got `31`.",

@@ -45,6 +45,26 @@ def test_relative_paths_become_absolute(load: Load, monkeypatch: pytest.MonkeyPa
     assert spec.weights == str(tmp_path / "models/my.safetensors")
 
 
+def test_relative_paths_of_teachers_and_metadata_become_absolute_wherever_they_stand(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = load(
+        "",
+        "",
+        "data.metadata=places.csv",
+        "train.teacher=sweeps/davit",
+        "space.teacher={choice: [a, null]}",
+        "overrides={'davit*': {set: {teacher: b}}}",
+        "points=[{teacher: a}]",
+    )
+    assert spec.data.metadata == tmp_path / "places.csv"  # type: ignore[union-attr]
+    assert spec.train.teacher == str(tmp_path / "sweeps/davit")
+    assert spec.space["teacher"].ends == (str(tmp_path / "a"), None)
+    assert spec.overrides["davit*"].set == {"teacher": str(tmp_path / "b")}
+    assert spec.points[0] == {"teacher": str(tmp_path / "a")}
+
+
 def test_set_changes_nested_values_and_names_with_dots(load: Load) -> None:
     spec = load("", "", "search.trials=3", "space.augment.mixup={uniform: [0, 0.5]}", "train.ema_decay=0.99")
     assert spec.search.trials == 3

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sweeper.errors import SpecError
+from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, resolve
+from sweeper.spec.naming import setting_path
 
 SPEC = SweepSpec.model_validate(
     {
@@ -29,6 +31,24 @@ def test_a_point_fills_the_sections() -> None:
     config = resolve(SPEC, {"backbone": "davit_tiny", "lr": 2e-3, "augment.policy": "3a", "data.image_size": 32})
     assert (config.backbone, config.train.lr, config.train.batch_size) == ("davit_tiny", 2e-3, 64)
     assert (config.augment.policy, config.data.image_size, config.seed) == ("3a", 32, 7)
+
+
+def test_a_point_reaches_the_head_and_the_phases() -> None:
+    point: dict[str, ParamValue] = {
+        "head.type": "gem",
+        "probe.epochs": 1,
+        "train.fixres.epochs": 2,
+        "fixres.image_size": 288,
+    }
+    config = resolve(SPEC, point | {"backbone": "davit_tiny"})
+    assert config.head.type == "gem"
+    assert (config.train.probe.epochs, config.train.fixres.epochs, config.train.fixres.image_size) == (1, 2, 288)
+
+
+def test_two_names_of_one_setting_are_known_as_such() -> None:
+    assert setting_path("probe.epochs") == setting_path("train.probe.epochs") == ("train", "probe", "epochs")
+    assert setting_path("probe") is None
+    assert setting_path("train.train.lr") is None
 
 
 def test_an_override_applies_to_its_backbone_only() -> None:
