@@ -142,7 +142,7 @@ def run_ours(cache: ImageCache, seed: int) -> int:
         cache.split("train"), OUR_AUGMENT, image_size=IMAGE_SIZE, batch_size=BATCH_SIZE, seed=seed, threads=0
     )
     preprocess = Preprocessor(mean=MEAN, std=STD, num_classes=2, device=torch.device("cpu"))
-    return sum(len(preprocess(batch)[0]) for batch in loader.epoch(0))
+    return sum(len(preprocess(batch)) for batch in loader.epoch(0))
 
 
 def report(rates: dict[int, Rates]) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from sweeper.data.build import prepare_images
 from sweeper.data.cache import ImageCache, ImageSplit, Quarantined, open_cache
 from sweeper.data.describe import DataDescription, describe
-from sweeper.data.device import Preprocessor
+from sweeper.data.device import DeviceBatch, Preprocessor
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Sample, Split
+from sweeper.data.metadata import Metadata, read_metadata
 from sweeper.data.mix import Mix
 from sweeper.data.readers import read_manifest
 
 __all__ = [
     "Batch",
     "DataDescription",
+    "DeviceBatch",
     "EvalLoader",
     "ImageCache",
     "ImageSplit",
     "Manifest",
+    "Metadata",
     "Mix",
     "Preprocessor",
     "Quarantined",
@@ -28,4 +31,5 @@ __all__ = [
     "open_cache",
     "prepare_images",
     "read_manifest",
+    "read_metadata",
 ]

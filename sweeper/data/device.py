@@ -1,7 +1,9 @@
-"""The last step: a uint8 batch moves to the device and becomes normalised, mixed float images with targets."""
+"""The last step: a uint8 batch moves to the device and becomes what a model takes, with its targets."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,14 +15,39 @@ from sweeper.data.mix import Mix
 
 
 @dataclass(frozen=True, eq=False)
+class DeviceBatch:
+    """A batch on the device, as a model takes it."""
+
+    inputs: tuple[torch.Tensor, ...]
+    """What the model is called with, each (B, ...): float images (B, 3, S, S), perhaps metadata (B, 7) after them."""
+    targets: torch.Tensor
+    """(B,) int64 labels, or (B, C) float32 class probabilities where the batch is mixed."""
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.targets)
+
+    def parts(self, most: int) -> Iterator[DeviceBatch]:
+        """Yields the batch in as few parts of at most `most` images as can be, all of nearly equal size.
+
+        Nearly equal, because batch norm cannot train on a last part of one image.
+        """
+        count = math.ceil(len(self) / most)
+        for *inputs, targets in zip(
+            *(tensor.tensor_split(count) for tensor in (*self.inputs, self.targets)), strict=True
+        ):
+            yield DeviceBatch(tuple(inputs), targets)
+
+
+@dataclass(frozen=True, eq=False)
 class Preprocessor:
     """Prepares batches for one model on one device.
 
     Example::
 
         preprocess = Preprocessor(mean=(0.5,) * 3, std=(0.5,) * 3, num_classes=10, device=torch.device("cpu"))
-        images, targets = preprocess(batch)
-        loss = cross_entropy(model(images), targets, label_smoothing=0.1)
+        ready = preprocess(batch)
+        loss = cross_entropy(model(*ready.inputs), ready.targets, label_smoothing=0.1)
     """
 
     mean: tuple[float, float, float]
@@ -29,22 +56,30 @@ class Preprocessor:
     """The model's input standard deviation, likewise."""
     num_classes: int
     device: torch.device
+    channels_last: bool = True
+    """Leaves images in the memory layout they come in, which costs nothing; False makes them contiguous."""
 
-    def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns images and targets on the device.
+    def __call__(self, batch: Batch) -> DeviceBatch:
+        """Returns the batch on the device, images normalised, mixed as the batch says.
 
-        Images are (B, 3, S, S) float32, channels-last in memory, which costs nothing as they come that way.
-        Targets are (B,) int64 labels, or (B, C) float32 class probabilities where the batch is mixed; labels
-        are not smoothed here, since `cross_entropy` smooths both kinds.
+        Labels are not smoothed here, since `cross_entropy` smooths both kinds of targets. A mixed image keeps
+        the metadata of the image that it shows more of.
         """
         pixels = batch.images.to(self.device, non_blocking=True)
-        labels = batch.labels.to(self.device, non_blocking=True)
+        targets = batch.labels.to(self.device, non_blocking=True)
+        metadata = None if batch.metadata is None else batch.metadata.to(self.device, non_blocking=True)
         if batch.mix is None:
-            return self._normalised(pixels), labels
-        partners = batch.mix.permutation.to(self.device, non_blocking=True)
-        targets = F.one_hot(labels, self.num_classes).float()
-        targets = torch.lerp(targets[partners], targets, batch.mix.lam)
-        return self._mixed(pixels, partners, batch.mix), targets
+            images = self._normalised(pixels)
+        else:
+            partners, lam = batch.mix.permutation.to(self.device, non_blocking=True), batch.mix.lam
+            images = self._mixed(pixels, partners, batch.mix)
+            shares = F.one_hot(targets, self.num_classes).float()
+            targets = torch.lerp(shares[partners], shares, lam)
+            if metadata is not None and lam < 0.5:
+                metadata = metadata[partners]
+        if not self.channels_last:
+            images = images.contiguous()
+        return DeviceBatch((images,) if metadata is None else (images, metadata), targets)
 
     def _mixed(self, pixels: torch.Tensor, partners: torch.Tensor, mix: Mix) -> torch.Tensor:
         if mix.kind == "mixup":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
 
@@ -33,6 +33,12 @@ class Batch:
     """(B,) int64: positions in the split."""
     mix: Mix | None = None
     """How the images are to be mixed on the device; None leaves them as they are."""
+    metadata: torch.Tensor | None = None
+    """(B, 7) float32: date and place, zeros where they are missing; None where the data set has none."""
+
+    def __len__(self) -> int:
+        """Images."""
+        return len(self.labels)
 
 
 class _Stream(IntEnum):
@@ -41,15 +47,16 @@ class _Stream(IntEnum):
     ORDER = 1
     IMAGE = 2
     MIX = 3
+    METADATA = 4
 
 
 @dataclass(frozen=True, eq=False)
 class TrainLoader:
     """Shuffled, augmented training batches.
 
-    Order and augmentation are a pure function of the seed, the epoch and the position in the epoch: any epoch
-    can be asked for directly, and neither threads nor an interruption change what it holds. The last,
-    incomplete batch is dropped unless it is the only one.
+    The order is a pure function of the seed and the epoch, the augmentation of an image one of the seed, the
+    epoch and the image: any epoch can be asked for directly, and neither threads nor an interruption change
+    what it holds. The last, incomplete batch is dropped unless it is the only one.
 
     Example::
 
@@ -65,33 +72,54 @@ class TrainLoader:
     seed: int
     threads: int = 1
     """Threads that prepare batches ahead; 0 prepares them in the caller."""
+    metadata: npt.NDArray[np.float32] | None = None
+    """(N, 7): date and place of each image of the split; None where the model takes none."""
+    epochs: int = 1
+    """Epochs of the trial, over which the share of hidden metadata falls to 0."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return max(1, len(self.split) // self.batch_size)
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """Yields the batches of epoch `epoch`, 0 or more; closing the generator stops its threads."""
-        order = self._rng(_Stream.ORDER, epoch).permutation(len(self.split))
-        augmenter = Augmenter.of(self.augment, image_size=self.image_size)
-        prepare = partial(self._batch, epoch, order, augmenter)
-        return _ahead([partial(prepare, step) for step in range(len(self))], self.threads)
+        """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
+        batches = self._cut(self.order(epoch))[: len(self)]
+        return _ahead(
+            [partial(self._batch, epoch, indices, step) for step, indices in enumerate(batches)], self.threads
+        )
 
-    def _batch(self, epoch: int, order: npt.NDArray[np.int64], augmenter: Augmenter, step: int) -> Batch:
-        first = step * self.batch_size
-        indices = order[first : first + self.batch_size]
+    def view(self, number: int) -> Generator[Batch, None, None]:
+        """Yields every image once, in the split's order, augmented as in epoch `number` and not mixed."""
+        batches = self._cut(np.arange(len(self.split)))
+        return _ahead([partial(self._batch, number, indices, None) for indices in batches], self.threads)
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Returns the positions in the split in the order of epoch `epoch`."""
+        return self._rng(_Stream.ORDER, epoch).permutation(len(self.split))
+
+    def _cut(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+
+    def _batch(self, epoch: int, indices: npt.NDArray[np.int64], step: int | None) -> Batch:
+        """Makes batch `step` of an epoch from the images at `indices`; without a step it is not mixed."""
+        augmenter = Augmenter.of(self.augment, image_size=self.image_size)
         images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
         pixels = images.numpy()
         for row, index in enumerate(indices.tolist()):
-            rng = self._rng(_Stream.IMAGE, epoch, first + row)
-            pixels[row] = augmenter(self.split.image(index), rng)
-        mix = draw_mix(
-            self.augment,
-            batch=len(indices),
-            image_size=self.image_size,
-            rng=self._rng(_Stream.MIX, epoch, step),
-        )
-        return _as_batch(self.split, images, indices, mix)
+            pixels[row] = augmenter(self.split.image(index), self._rng(_Stream.IMAGE, epoch, index))
+        batch = _as_batch(self.split, images, indices, metadata=self._metadata(epoch, indices))
+        if step is None:
+            return batch
+        rng = self._rng(_Stream.MIX, epoch, step)
+        return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=self.image_size, rng=rng))
+
+    def _metadata(self, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+        """Returns the rows of the images at `indices`, some of them hidden, fewer with every epoch."""
+        if self.metadata is None:
+            return None
+        share = self.augment.hide_metadata * (1.0 - (epoch - 1) / max(self.epochs - 1, 1))
+        draws = [self._rng(_Stream.METADATA, epoch, index).random() for index in indices.tolist()]
+        return np.where(np.less(draws, share)[:, None], np.float32(0.0), self.metadata[indices])
 
     def _rng(self, stream: _Stream, *position: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, stream, *position))
@@ -108,6 +136,8 @@ class EvalLoader:
     """Side of the crop over the short side of the image, as in timm's data configuration of a model."""
     threads: int = 1
     """Threads that prepare batches ahead; 0 prepares them in the caller."""
+    metadata: npt.NDArray[np.float32] | None = None
+    """(N, 7): date and place of each image of the split; None where the model takes none."""
 
     def __len__(self) -> int:
         """Batches in one pass, the last one perhaps smaller."""
@@ -125,11 +155,23 @@ class EvalLoader:
             image = self.split.image(index)
             box = center_box(*image.shape[:2], share=self.crop_pct)
             pixels[row] = resized(image, box, size=self.image_size)
-        return _as_batch(self.split, images, indices, None)
+        metadata = None if self.metadata is None else self.metadata[indices]
+        return _as_batch(self.split, images, indices, metadata=metadata)
 
 
-def _as_batch(split: ImageSplit, images: torch.Tensor, indices: npt.NDArray[np.int64], mix: Mix | None) -> Batch:
-    return Batch(images, torch.from_numpy(split.labels[indices]), torch.from_numpy(indices), mix)
+def _as_batch(
+    split: ImageSplit,
+    images: torch.Tensor,
+    indices: npt.NDArray[np.int64],
+    *,
+    metadata: npt.NDArray[np.float32] | None,
+) -> Batch:
+    return Batch(
+        images,
+        labels=torch.from_numpy(split.labels[indices]),
+        indices=torch.from_numpy(indices),
+        metadata=None if metadata is None else torch.from_numpy(metadata),
+    )
 
 
 def _ahead(jobs: Sequence[Callable[[], Batch]], threads: int) -> Generator[Batch, None, None]:

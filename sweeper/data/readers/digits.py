@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sweeper.data.manifest import ImageSource, Manifest, Pixels, Sample
 from sweeper.data.readers.split import split_off_val
@@ -36,6 +35,9 @@ class DigitImages(ImageSource):
 
 def read_digits(spec: DigitsData) -> tuple[Manifest, DigitImages]:
     """Reads the 1,797 digits and splits them into train and val, each class by itself."""
+    # Here and not above: the import takes two seconds, which every worker would pay for any other source.
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / _MAX_INK)).astype(np.uint8)
     samples = [

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sklearn.model_selection import train_test_split
-
 from sweeper.data.manifest import Sample
 from sweeper.spec.data import DataSpec
 
@@ -39,6 +37,9 @@ def split_off_val(samples: Iterable[Sample], spec: DataSpec) -> list[Sample]:
 
 def _val_keys(members: list[Sample], spec: DataSpec) -> list[str]:
     """Returns the keys of one class that become validation images: at least one, never all."""
+    # Here and not above: the import takes two seconds, and sources with a split of their own do not need it.
+    from sklearn.model_selection import train_test_split
+
     if len(members) == 1:
         return []
     size = min(max(1, round(spec.val_fraction * len(members))), len(members) - 1)

@@ -76,6 +76,42 @@ def test_an_image_is_varied_from_epoch_to_epoch(cache: ImageCache) -> None:
     assert len(set(variants)) == 4
 
 
+def test_a_view_holds_every_image_in_order_as_the_epoch_shows_it(loader: TrainLoader) -> None:
+    view = list(loader.view(2))
+    assert torch.cat([batch.indices for batch in view]).tolist() == list(range(14))
+    assert all(batch.mix is None for batch in view)
+    images = torch.cat([batch.images for batch in view])
+    for batch in loader.epoch(2):
+        assert torch.equal(batch.images, images[batch.indices])
+
+
+def test_the_batch_size_does_not_change_how_an_image_is_varied(loader: TrainLoader) -> None:
+    whole = torch.cat([batch.images for batch in replace(loader, batch_size=14).view(1)])
+    assert torch.equal(whole, torch.cat([batch.images for batch in loader.view(1)]))
+
+
+def test_metadata_goes_with_its_image(loader: TrainLoader, cache: ImageCache) -> None:
+    rows = np.arange(14 * 7, dtype=np.float32).reshape(14, 7) + 1
+    for batch in replace(loader, metadata=rows).epoch(1):
+        assert batch.metadata is not None
+        assert torch.equal(batch.metadata, torch.from_numpy(rows)[batch.indices])
+    validation = EvalLoader(cache.split("train"), image_size=32, batch_size=4, metadata=rows)
+    assert all(torch.equal(batch.metadata, torch.from_numpy(rows)[batch.indices]) for batch in validation)  # type: ignore[arg-type]
+
+
+def test_metadata_is_hidden_less_and_less(loader: TrainLoader) -> None:
+    augment = loader.augment.model_copy(update={"hide_metadata": 1.0})
+    hiding = replace(loader, augment=augment, metadata=np.ones((14, 7), np.float32), epochs=5)
+    shown = [
+        torch.cat([batch.metadata for batch in hiding.view(epoch)]).mean().item()  # type: ignore[misc]
+        for epoch in (1, 3, 5)
+    ]
+    assert shown[0] == 0.0 < shown[1] < shown[2] == 1.0
+    for batch in hiding.view(3):
+        assert batch.metadata is not None
+        assert set(batch.metadata.sum(1).tolist()) <= {0.0, 7.0}  # all of an image's, or nothing
+
+
 def test_a_split_smaller_than_a_batch_is_one_batch(cache: ImageCache) -> None:
     loader = TrainLoader(cache.split("val"), AUGMENT, image_size=32, batch_size=64, seed=0)
     assert len(loader) == 1
