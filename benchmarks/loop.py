@@ -10,22 +10,24 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
-from sweeper.backbones import build_backbone
-from sweeper.data import Batch
+from sweeper.backbones import Backbone, build_backbone
+from sweeper.data import Batch, DeviceBatch
 from sweeper.spec.data import FolderData
 from sweeper.spec.training import TrainSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine, find_machine
+from sweeper.trial.feed import Feed, Pending
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import train_epoch
 
@@ -40,10 +42,35 @@ class Case:
     machine: Machine
     batches: list[Batch]
 
-    def prepare(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def to_device(self, batch: Batch) -> DeviceBatch:
         """Moves a batch to the device and scales it; both loops pay for it."""
         images = batch.images.to(self.machine.device, non_blocking=True).permute(0, 3, 1, 2).float()
-        return images.div_(127.5).sub_(1.0), batch.labels.to(self.machine.device, non_blocking=True)
+        return DeviceBatch((images.div_(127.5).sub_(1.0),), batch.labels.to(self.machine.device, non_blocking=True))
+
+
+class SameBatches(Feed):
+    """The batches of a case in every epoch."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of the case."""
+        return len(self._case.batches)
+
+    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+        """Yields them in order."""
+        for batch in self._case.batches:
+            yield Pending(len(batch), partial(self._case.to_device, batch))
+
+    def validation(self) -> Iterator[Pending]:
+        """Yields the same."""
+        return self.epoch(1)
+
+    def network(self, model: nn.Module) -> Callable[..., Tensor]:
+        """Returns the model."""
+        return model
 
 
 def bare_loop(case: Case, model: nn.Module) -> Callable[[], None]:
@@ -55,10 +82,10 @@ def bare_loop(case: Case, model: nn.Module) -> Callable[[], None]:
     def epoch() -> None:
         total = torch.zeros((), device=case.machine.device)
         for batch in case.batches:
-            images, labels = case.prepare(batch)
+            ready = case.to_device(batch)
             with case.machine.autocast():
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels)
+                logits = model(*ready.inputs)
+            loss = F.cross_entropy(logits.float(), ready.targets)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
             nn.utils.clip_grad_norm_(model.parameters(), train.clip_grad or float("inf"))
@@ -69,11 +96,13 @@ def bare_loop(case: Case, model: nn.Module) -> Callable[[], None]:
     return epoch
 
 
-def our_loop(case: Case, learner: Learner) -> Callable[[], None]:
+def our_loop(case: Case, backbone: Backbone) -> Callable[[], None]:
     """Returns an epoch of sweeper's loop."""
+    feed = SameBatches(case)
+    learner = Learner.start(backbone, case.config.train, feed=feed, machine=case.machine)
 
     def epoch() -> None:
-        train_epoch(learner, case.batches, prepare=case.prepare, epoch=1)
+        train_epoch(learner, feed.epoch(1), epoch=1)
 
     return epoch
 
@@ -110,8 +139,7 @@ def measure(case: Case, *, rounds: int) -> list[tuple[float, float]]:
     backbone = build_backbone(case.config, num_classes=_CLASSES, weights=None)
     backbone.model.to(case.machine.device).to(memory_format=torch.channels_last)
     bare = bare_loop(case, copy.deepcopy(backbone.model))
-    steps = len(case.batches)
-    ours = our_loop(case, Learner.start(backbone, case.config.train, machine=case.machine, batches_per_epoch=steps))
+    ours = our_loop(case, backbone)
     pairs = []
     for number in range(rounds + 1):
         # Each goes first every other time: the second finds warmer caches.

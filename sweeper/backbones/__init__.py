@@ -6,8 +6,12 @@ Read in this order: `catalog` (what timm knows of a name), `weights` (where its 
 
 from __future__ import annotations
 
+from sweeper.backbones import dinat_s as _dinat_s  # noqa: F401 - registers its models with timm
+from sweeper.backbones import nat as _nat  # noqa: F401 - likewise
 from sweeper.backbones.backbone import Backbone, ParamGroup
-from sweeper.backbones.build import BackboneInfo, StageInfo, build_backbone, describe_backbone
+from sweeper.backbones.build import BackboneInfo, StageInfo, build_backbone, describe_backbone, with_lora
+from sweeper.backbones.load import restore_weights
+from sweeper.backbones.lora import merged_state
 from sweeper.backbones.stages import Stage, find_stages
 from sweeper.backbones.weights import find_weights
 
@@ -21,4 +25,7 @@ __all__ = [
     "describe_backbone",
     "find_stages",
     "find_weights",
+    "merged_state",
+    "restore_weights",
+    "with_lora",
 ]

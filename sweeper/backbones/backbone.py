@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from torch import nn
 
+from sweeper.backbones.lora import is_update
 from sweeper.backbones.stages import Stage
 from sweeper.errors import BackboneError
 from sweeper.spec.training import TrainSpec
+
+Tune = Literal["all", "norm_bias", "lora"]
+"""What trains of the stages that are not frozen."""
 
 
 class ParamGroup(TypedDict):
@@ -54,19 +58,47 @@ class Backbone:
     crop_pct: float
     """Side of the central crop over the short side, as in the pretraining's evaluation."""
 
-    def freeze(self, depth: int) -> None:
-        """Makes the first `depth` stages keep their parameters and all others train.
+    @property
+    def takes_metadata(self) -> bool:
+        """Whether the model takes metadata (N, 7), date and place of each image, as a second argument."""
+        return bool(getattr(self.model, "takes_metadata", False))
+
+    def freeze(self, depth: int, *, tune: Tune = "all", last_norm: bool = False) -> None:
+        """Makes the first `depth` stages keep their parameters and the others train as `tune` says.
 
         Call before `param_groups`, and `train` after it, which also keeps the frozen prefix in eval mode.
+
+        Args:
+            depth: stages that keep their parameters, counted from the input.
+            tune: of the other stages, what trains: `all`, only norms and biases (`norm_bias`; Ben Zaken et
+                al. 2022), or only low-rank updates (`lora`; see `with_lora`). The head always trains whole.
+            last_norm: the last norm before the head trains even so.
 
         Raises:
             BackboneError: `depth` leaves no stage to train.
         """
         check_freeze_depth(depth, [stage.name for stage in self.stages], name=self.name)
         parameters = dict(self.model.named_parameters())
-        for index, stage in enumerate(self.stages):
-            for name in stage.parameters:
-                parameters[name].requires_grad_(index >= depth)
+        norms = self._norms()
+        *encoder, head = self.stages
+        trained = {name for stage in encoder[depth:] for name in stage.parameters if _is_tuned(name, tune, norms)}
+        trained |= set(head.parameters)
+        if last_norm and norms:
+            trained |= norms[-1].keys()
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name in trained)
+
+    def _norms(self) -> list[dict[str, nn.Parameter]]:
+        """Returns the named parameters of each norm before the head, in the order of the network."""
+        head = set(self.stages[-1].parameters)
+        found = []
+        for path, module in self.model.named_modules():
+            # By the name of the class, as timm has norms of its own; all of them say so.
+            if "norm" in type(module).__name__.lower():
+                own = {f"{path}.{name}": parameter for name, parameter in module.named_parameters(recurse=False)}
+                if own and not own.keys() & head:
+                    found.append(own)
+        return found
 
     def train(self) -> None:
         """Puts the model in train mode, all but its frozen part.
@@ -132,6 +164,15 @@ def check_freeze_depth(depth: int, stages: Sequence[str], *, name: str) -> None:
             f"`freeze_depth` must be 0 to {len(stages) - 1} for `{name}`, whose stages are "
             f"{', '.join(stages)}, but it is `{depth}`."
         )
+
+
+def _is_tuned(name: str, tune: Tune, norms: Sequence[Mapping[str, nn.Parameter]]) -> bool:
+    """Whether a parameter of a stage that is not frozen trains."""
+    if tune == "lora":
+        return is_update(name)
+    if tune == "norm_bias":
+        return name.endswith(".bias") or any(name in norm for norm in norms)
+    return True
 
 
 def _is_plain(name: str, parameter: nn.Parameter, listed: Collection[str]) -> bool:

@@ -15,9 +15,12 @@ from torch import nn
 
 from sweeper.backbones.backbone import Backbone, check_freeze_depth
 from sweeper.backbones.catalog import look_up
+from sweeper.backbones.heads import attach_head
 from sweeper.backbones.load import load_weights
+from sweeper.backbones.lora import add_lora
 from sweeper.backbones.stages import Stage, find_stages
 from sweeper.errors import BackboneError
+from sweeper.spec.head import HeadSpec
 from sweeper.spec.trial import TrialConfig
 
 _RESERVED = {
@@ -70,6 +73,7 @@ class _Request:
     """The `backbone_args` as JSON."""
     image_size: int
     num_classes: int
+    head: HeadSpec
 
 
 def describe_backbone(config: TrialConfig, *, num_classes: int) -> BackboneInfo:
@@ -106,17 +110,18 @@ def build_backbone(config: TrialConfig, *, num_classes: int, weights: Path | Non
         BackboneError: as `describe_backbone`, or the file does not fit.
     """
     info = describe_backbone(config, num_classes=num_classes)
+    request = _request(config, num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        drop_path = config.train.drop_path if info.drop_path else None
-        model = _create(_request(config, num_classes), drop_path=drop_path)
-    if weights is not None:
-        load_weights(model, weights)
-    data = resolve_model_data_config(model)
+        plain = _create(request, drop_path=config.train.drop_path if info.drop_path else None)
+        if weights is not None:
+            load_weights(plain, weights)
+        data = resolve_model_data_config(plain)
+        model, stages = _with_head(plain, request)
     return Backbone(
         model=model,
         name=info.name,
-        stages=find_stages(model),
+        stages=stages,
         num_classes=num_classes,
         image_size=config.data.image_size,
         mean=tuple(data["mean"]),
@@ -125,12 +130,26 @@ def build_backbone(config: TrialConfig, *, num_classes: int, weights: Path | Non
     )
 
 
+def with_lora(backbone: Backbone, config: TrialConfig) -> Backbone:
+    """Returns the backbone with low-rank updates in the stages that are not frozen; its model is changed.
+
+    As with the head, `config.seed` decides how they start.
+    """
+    train = config.train
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        stages = add_lora(
+            backbone.model, backbone.stages, depth=train.freeze_depth, rank=train.lora_rank, alpha=train.lora_alpha
+        )
+    return dataclasses.replace(backbone, stages=stages)
+
+
 def _request(config: TrialConfig, num_classes: int) -> _Request:
     for key, instead in _RESERVED.items():
         if key in config.backbone_args:
             raise BackboneError(f"`backbone_args` must not set `{key}`: {instead}.")
     args = json.dumps(config.backbone_args, sort_keys=True)
-    return _Request(config.backbone, args, config.data.image_size, num_classes)
+    return _Request(config.backbone, args, config.data.image_size, num_classes, config.head)
 
 
 @lru_cache(maxsize=64)
@@ -163,11 +182,19 @@ def _tried(request: _Request) -> tuple[nn.Module, tuple[Stage, ...], bool]:
                 raise
             drop_path = False
             model = _create(request, drop_path=None)
-        stages = find_stages(model)
+        model, stages = _with_head(model, request)
         scores = model.eval()(torch.empty(1, 3, request.image_size, request.image_size))
     if not isinstance(scores, torch.Tensor) or scores.shape != (1, request.num_classes):
         raise ValueError("its output is not one score a class")
     return model, stages, drop_path
+
+
+def _with_head(model: nn.Module, request: _Request) -> tuple[nn.Module, tuple[Stage, ...]]:
+    """Returns the model with the head asked for, and its stages."""
+    stages = find_stages(model)
+    if request.head.is_plain:
+        return model, stages
+    return attach_head(model, stages, request.head, num_classes=request.num_classes, image_size=request.image_size)
 
 
 def _create(request: _Request, *, drop_path: float | None) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from sweeper.backbones.backbone import Backbone
+from sweeper.backbones.heads import HeadedModel
 from sweeper.backbones.stages import classifier_parameters
 from sweeper.errors import BackboneError
 
@@ -32,20 +34,58 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         BackboneError: the file cannot be read, or does not have exactly the model's parameters.
     """
-    tensors = _adapted(_read(path), model, path=path)
+    tensors = _adapted(_read(path), model, source=str(path))
     head = set(classifier_parameters(model))
     resized = _resized(tensors, model)
     fitting = {name: tensor for name, tensor in tensors.items() if name not in resized}
     result = model.load_state_dict(fitting, strict=False)
-    misfits = {
-        "missing": [name for name in result.missing_keys if name not in head | resized],
-        "unknown to the model": sorted(result.unexpected_keys),
-        "of another shape": sorted(resized - head),
-    }
+    _require_fit(
+        model,
+        str(path),
+        {
+            "missing": [name for name in result.missing_keys if name not in head | resized],
+            "unknown to the model": sorted(result.unexpected_keys),
+            "of another shape": sorted(resized - head),
+        },
+    )
+
+
+def restore_weights(backbone: Backbone, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Loads the trained weights of the same backbone, perhaps at another image size, in place; its head included.
+
+    Args:
+        backbone: as `build_backbone` returns it.
+        tensors: as `merged_state` returns them.
+        source: where they come from, for the message.
+
+    Raises:
+        BackboneError: they are not exactly the model's parameters.
+    """
+    model = backbone.model
+    encoder = model.encoder if isinstance(model, HeadedModel) else model
+    prefix = "encoder." if isinstance(model, HeadedModel) else ""
+    inner = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    outer = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    adapted = _adapted(inner, encoder, source=source)
+    fitting = {**outer, **{f"{prefix}{name}": tensor for name, tensor in adapted.items()}}
+    resized = _resized(fitting, model)
+    result = model.load_state_dict({n: tensor for n, tensor in fitting.items() if n not in resized}, strict=False)
+    _require_fit(
+        model,
+        source,
+        {
+            "missing": [name for name in result.missing_keys if name not in resized],
+            "unknown to the model": sorted(result.unexpected_keys),
+            "of another shape": sorted(resized),
+        },
+    )
+
+
+def _require_fit(model: nn.Module, source: str, misfits: Mapping[str, Sequence[str]]) -> None:
     if any(misfits.values()):
         counted = "; ".join(f"{what}: {_counted(names)}" for what, names in misfits.items() if names)
         raise BackboneError(
-            f"Weights must fit the backbone they are loaded into, but those of `{path}` do not fit "
+            f"Weights must fit the backbone they are loaded into, but those of `{source}` do not fit "
             f"`{type(model).__name__}` ({counted}); check `backbone`, `backbone_args` and `weights`."
         )
 
@@ -80,7 +120,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def _adapted(tensors: dict[str, Tensor], model: nn.Module, *, path: Path) -> dict[str, Tensor]:
+def _adapted(tensors: dict[str, Tensor], model: nn.Module, *, source: str) -> dict[str, Tensor]:
     """Returns `tensors` after the filter that timm applies to files of the model's family, if it has one."""
     family = sys.modules[type(model).__module__]
     if not hasattr(family, "checkpoint_filter_fn"):
@@ -89,7 +129,7 @@ def _adapted(tensors: dict[str, Tensor], model: nn.Module, *, path: Path) -> dic
         adapted: dict[str, Tensor] = family.checkpoint_filter_fn(tensors, model)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise BackboneError(
-            f"Weights must fit the backbone they are loaded into, but those of `{path}` cannot be converted for "
+            f"Weights must fit the backbone they are loaded into, but those of `{source}` cannot be converted for "
             f"`{type(model).__name__}` ({error}); check `backbone`, `backbone_args` and `weights`."
         ) from error
     return adapted

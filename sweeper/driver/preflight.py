@@ -6,15 +6,19 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeper.backbones import describe_backbone, find_weights
+from sweeper.backbones import find_weights
 from sweeper.data import prepare_images, read_manifest
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, TrialConfig, resolve
-from sweeper.trial.optimizer import check_optimizer
+from sweeper.trial.phases import stored_data
+from sweeper.trial.setup import check_trial
 
-_STRUCTURAL = ("freeze_depth", "drop_path", "optimizer", "weights", "data.", "backbone_args.", "train.")
+_STRUCTURAL = (
+    "freeze_depth", "drop_path", "optimizer", "weights", "tune", "cache_features", "teacher", "data.", "backbone_args.",
+    "head.", "probe.", "fixres.", "train.", "augment.mixup", "augment.cutmix",
+)  # fmt: skip
 """Parameters that can make a model impossible to build; the rest are checked by their own ranges."""
 
 
@@ -36,18 +40,17 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     Raises:
         BackboneError: a backbone is unknown, cannot be built as some trial would ask, or has no weights.
         DataError: the images cannot be used.
-        SpecError: an optimiser is unknown.
+        SpecError: an optimiser is unknown, a teacher has no model or other classes, metadata is missing, ...
     """
     variants = tuple(_variants(spec))
     manifest, _ = read_manifest(variants[0].data)
     for config in variants:
-        check_optimizer(config.train.optimizer)
-        describe_backbone(config, num_classes=len(manifest.classes))
+        check_trial(config, classes=manifest.classes)
     for name, weights in dict.fromkeys((config.backbone, config.weights) for config in variants):
         find_weights(name, weights, cache)
     caches = [
         prepare_images(data, cache, on_progress=lambda done, total: observer.preparing("decoding images", done, total))
-        for data in {config.data.model_dump_json(): config.data for config in variants}.values()
+        for data in {data.model_dump_json(): data for data in map(stored_data, variants)}.values()
     ]
     for bad in caches[0].quarantined:
         observer.note(f"Left out the image `{bad.key}`: {bad.reason}.")

@@ -16,6 +16,7 @@ from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import Prepared, prepare
+from sweeper.driver.teachers import with_best_trials
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
 from sweeper.records import TrialRecord
@@ -65,6 +66,7 @@ def run_sweep(
     require_valid(spec)
     workspace = workspace_at(root)
     paths = require_new(workspace, spec.name)
+    spec = with_best_trials(spec)
     with held(paths), connected(), _ended_by_sigterm():
         return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from sweeper.errors import CheckpointError
 from sweeper.paths import written_aside
@@ -77,12 +77,12 @@ def load_checkpoint(path: Path, *, config_hash: str) -> Checkpoint | None:
     return checkpoint
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Replaces the safetensors file at `path` by the weights and buffers of `model`."""
+def save_weights(weights: Mapping[str, torch.Tensor], path: Path, *, about: dict[str, str]) -> None:
+    """Replaces the safetensors file at `path` by `weights`; what they are `about` goes into its header."""
     # safetensors has no memory formats: it refuses channels-last tensors.
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     with written_aside(path) as aside:
-        save_file(weights, aside)
+        save_file(contiguous, aside, metadata=about)
 
 
 def _digest(handle: BinaryIO, *, num_bytes: int) -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sweeper.data import Batch
 from sweeper.trial.device import Machine
+from sweeper.trial.feed import Feed
 
 
 @dataclass(frozen=True)
@@ -25,30 +24,23 @@ class Scores:
 
 
 @torch.no_grad()  # not inference_mode: what a model caches here must serve in training too
-def evaluate(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    prepare: Callable[[Batch], tuple[Tensor, Tensor]],
-    num_classes: int,
-    machine: Machine,
-) -> Scores:
-    """Scores `model` on all images of `batches`, each counting once.
+def evaluate(model: nn.Module, feed: Feed, *, num_classes: int, machine: Machine) -> Scores:
+    """Scores `model` on all validation images of `feed`, each counting once.
 
     Args:
         model: is put into eval mode.
-        batches: at least one image.
-        prepare: gives normalised images (B, 3, S, S) and labels (B,) on the device.
+        feed: has at least one validation image.
         num_classes: the width C of the logits.
         machine: what the model runs on.
     """
     model.eval()
+    forward = feed.network(model)
     tally = Tally(num_classes, device=machine.device)
-    for batch in batches:
-        images, labels = prepare(batch)
+    for pending in feed.validation():
+        batch = pending.to_device()
         with machine.autocast():
-            logits = model(images)
-        tally.add(logits.float(), labels)
+            logits = forward(*batch.inputs)
+        tally.add(logits.float(), batch.targets)
     return tally.scores()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from sweeper.backbones import Backbone
@@ -12,15 +14,21 @@ from sweeper.spec.training import TrainSpec
 from sweeper.trial.checkpoint import Checkpoint
 from sweeper.trial.device import Machine
 from sweeper.trial.ema import Average, start_average
+from sweeper.trial.feed import Feed
+from sweeper.trial.loss import Criterion
 from sweeper.trial.optimizer import create_optimizer
 from sweeper.trial.schedule import CosineSchedule
+from sweeper.trial.teacher import Teacher
 
 
 @dataclass
 class Learner:
-    """A backbone on its device with its optimiser, schedule and average, and the settings it goes by."""
+    """A backbone on its device with its optimiser, schedule and average, for the epochs of one phase."""
 
     backbone: Backbone
+    forward: Callable[..., Tensor]
+    """What of the backbone's model takes the inputs of a batch and gives logits (B, C)."""
+    criterion: Criterion
     optimizer: Optimizer
     schedule: CosineSchedule
     average: Average
@@ -29,19 +37,30 @@ class Learner:
     micro_batch: int
     """Images in one forward and backward pass: the batch size, or less once memory ran out."""
     step: int = 0
-    """Optimiser steps done so far, over all epochs."""
+    """Optimiser steps done so far in this phase."""
 
     @classmethod
-    def start(cls, backbone: Backbone, train: TrainSpec, *, machine: Machine, batches_per_epoch: int) -> Learner:
+    def start(
+        cls, backbone: Backbone, train: TrainSpec, *, feed: Feed, machine: Machine, teacher: Teacher | None = None
+    ) -> Learner:
         """Sets up training from the first step.
+
+        Args:
+            backbone: on the device, and frozen as it is to be.
+            train: the settings of the phase.
+            feed: where its batches come from.
+            machine: what it trains on.
+            teacher: a model to learn from besides the labels.
 
         Raises:
             SpecError: there is no such optimiser.
         """
         return cls(
             backbone=backbone,
+            forward=feed.network(backbone.model),
+            criterion=Criterion(train.label_smoothing, teacher, train.teacher_weight, train.teacher_temperature),
             optimizer=create_optimizer(backbone, train),
-            schedule=CosineSchedule.over(train, steps_per_epoch=-(-batches_per_epoch // train.accumulate)),
+            schedule=CosineSchedule.over(train, steps_per_epoch=-(-feed.batches_per_epoch // train.accumulate)),
             average=start_average(backbone.model, decay=train.ema_decay),
             train=train,
             machine=machine,

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from sweeper.data import Batch
 from sweeper.errors import ResourceError, TrialError
 from sweeper.trial.device import release_memory
+from sweeper.trial.feed import Pending
 from sweeper.trial.learner import Learner
 
 _STEPS_BETWEEN_CHECKS = 50
 """Reading a loss waits for the device, so a loss that is not finite is found up to this many steps late."""
-
-Prepare = Callable[[Batch], tuple[Tensor, Tensor]]
-"""Gives normalised images (B, 3, S, S) and labels (B,) or class shares (B, C), on the device."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class TrainedEpoch:
     images_per_second: float
 
 
-def train_epoch(learner: Learner, batches: Iterable[Batch], *, prepare: Prepare, epoch: int) -> TrainedEpoch:
+def train_epoch(learner: Learner, batches: Iterable[Pending], *, epoch: int) -> TrainedEpoch:
     """Trains on `batches` once.
 
     Every `accumulate` batches make one optimiser step; the last of an epoch may have fewer. Each image of a
@@ -44,7 +40,6 @@ def train_epoch(learner: Learner, batches: Iterable[Batch], *, prepare: Prepare,
     Args:
         learner: is changed.
         batches: at least one.
-        prepare: moves a batch to the device and mixes it.
         epoch: counted from 1, for messages.
 
     Raises:
@@ -56,16 +51,18 @@ def train_epoch(learner: Learner, batches: Iterable[Batch], *, prepare: Prepare,
     start = time.perf_counter()
     for window in _windows(batches, learner.train.accumulate):
         lr = learner.schedule.apply(learner.optimizer, step=learner.step)
-        losses.add(_train_step(learner, window, prepare=prepare), num_images=_num_images(window))
-        num_images += _num_images(window)
+        loss, images = _train_step(learner, window)
+        losses.add(loss, num_images=images)
+        num_images += images
     train_loss = losses.mean()  # waits for the device, so the clock is read after it
     seconds = time.perf_counter() - start
     return TrainedEpoch(train_loss, lr, train_seconds=seconds, images_per_second=num_images / seconds)
 
 
-def _train_step(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Tensor:
-    """Makes one optimiser step from the batches of `window` and returns their mean loss, on the device."""
-    loss = _gradient(learner, window, prepare=prepare)
+def _train_step(learner: Learner, window: list[Pending]) -> tuple[Tensor, int]:
+    """Makes one optimiser step from `window`; returns the mean loss, on the device, and the number of images."""
+    num_images = sum(batch.num_images for batch in window)
+    loss = _gradient(learner, window, num_images=num_images)
     while loss is None:
         if learner.micro_batch == 1:
             raise ResourceError(
@@ -74,17 +71,17 @@ def _train_step(learner: Learner, window: list[Batch], *, prepare: Prepare) -> T
             )
         learner.micro_batch = math.ceil(learner.micro_batch / 2)
         release_memory()
-        loss = _gradient(learner, window, prepare=prepare)
+        loss = _gradient(learner, window, num_images=num_images)
     if learner.train.clip_grad is not None:
         trained = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
         clip_grad_norm_(trained, learner.train.clip_grad)
     learner.optimizer.step()
     learner.average.update(learner.backbone.model, step=learner.step)
     learner.step += 1
-    return loss
+    return loss, num_images
 
 
-def _gradient(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Tensor | None:
+def _gradient(learner: Learner, window: list[Pending], *, num_images: int) -> Tensor | None:
     """Computes the gradient of the mean loss over `window`, `micro_batch` images at a time.
 
     Returns:
@@ -95,17 +92,11 @@ def _gradient(learner: Learner, window: list[Batch], *, prepare: Prepare) -> Ten
     learner.optimizer.zero_grad()
     total = torch.zeros((), device=learner.machine.device)
     try:
-        for batch in window:
-            images, targets = prepare(batch)
-            # Parts of nearly equal size: batch norm cannot train on a last part of one image.
-            num_parts = math.ceil(len(images) / learner.micro_batch)
-            parts = zip(images.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True)
-            for part, wanted in parts:
+        for pending in window:
+            for batch in pending.to_device().parts(learner.micro_batch):
                 with learner.machine.autocast():
-                    logits = learner.backbone.model(part)
-                loss = F.cross_entropy(
-                    logits.float(), wanted, label_smoothing=learner.train.label_smoothing, reduction="sum"
-                ) / _num_images(window)
+                    logits = learner.forward(*batch.inputs)
+                    loss = learner.criterion(logits, batch) / num_images
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
                 total += loss.detach()
     except torch.OutOfMemoryError:
@@ -147,12 +138,8 @@ class _Losses:
         self._unread.clear()
 
 
-def _windows(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+def _windows(batches: Iterable[Pending], size: int) -> Iterator[list[Pending]]:
     """Groups `batches` into lists of `size`; the last may be shorter."""
     stream = iter(batches)
     while window := list(islice(stream, size)):
         yield window
-
-
-def _num_images(window: list[Batch]) -> int:
-    return sum(len(batch.labels) for batch in window)

@@ -88,3 +88,32 @@ def test_the_frozen_prefix_keeps_nothing_for_a_backward_pass(backbone: Backbone)
         block.register_forward_hook(lambda _, __, output, at=index: seen.__setitem__(at, output.requires_grad))
     backbone.model(torch.zeros(1, 3, 32, 32))
     assert seen == {0: False, 1: False, 2: True, 3: True}
+
+
+def trained(backbone: Backbone) -> set[str]:
+    return {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
+
+
+def test_norms_and_biases_can_train_alone_with_the_head(backbone: Backbone) -> None:
+    backbone.freeze(3, tune="norm_bias")
+    assert {name for name in trained(backbone) if name.startswith("blocks.2.")} == {
+        "blocks.2.norm1.weight", "blocks.2.norm1.bias", "blocks.2.attn.qkv.bias", "blocks.2.attn.proj.bias",
+        "blocks.2.norm2.weight", "blocks.2.norm2.bias", "blocks.2.mlp.fc1.bias", "blocks.2.mlp.fc2.bias",
+    }  # fmt: skip
+    assert not any(
+        name.startswith(("blocks.0.", "blocks.1.", "patch_embed", "pos_embed")) for name in trained(backbone)
+    )
+    assert {"norm.weight", "head.weight", "head.bias"} < trained(backbone)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"), [("vit_tiny_patch16_224", "norm"), ("resnet18", "layer4.1.bn2"), ("convnext_atto", "head.norm")]
+)
+def test_the_last_norm_can_train_with_the_classifier(
+    name: str, norm: str, make_config: Callable[..., TrialConfig]
+) -> None:
+    backbone = build_backbone(make_config(backbone=name, image_size=64), num_classes=3, weights=None)
+    backbone.freeze(5, last_norm=True)
+    assert trained(backbone) == {f"{norm}.weight", f"{norm}.bias", *backbone.stages[-1].parameters}
+    backbone.train()
+    assert backbone.model.get_submodule(norm).training

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -93,6 +94,8 @@ def test_a_failing_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 
 
 def test_channels_last_weights_are_kept_as_safetensors(tmp_path: Path) -> None:
-    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    save_weights(model, tmp_path / "best.safetensors")
-    assert torch.equal(load_file(tmp_path / "best.safetensors")["weight"], model.weight)
+    weights = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last).state_dict()
+    save_weights(weights, tmp_path / "best.safetensors", about={"classes": "[]"})
+    assert torch.equal(load_file(tmp_path / "best.safetensors")["weight"], weights["weight"])
+    with safe_open(tmp_path / "best.safetensors", "pt") as kept:
+        assert kept.metadata() == {"classes": "[]"}

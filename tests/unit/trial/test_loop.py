@@ -2,50 +2,72 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sweeper.backbones import Backbone, build_backbone
-from sweeper.data import Batch
+from sweeper.data import DeviceBatch
 from sweeper.errors import ResourceError, TrialError
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import find_machine
+from sweeper.trial.feed import Feed, Pending
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import train_epoch
 
 MakeConfig = Callable[..., TrialConfig]
 
 
-def learner(config: TrialConfig, *, batches: int) -> Learner:
+class FixedFeed(Feed):
+    """The same batches in every epoch."""
+
+    def __init__(self, batches: list[Pending]) -> None:
+        self.batches = batches
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+        yield from self.batches
+
+    def validation(self) -> Iterator[Pending]:
+        return iter(self.batches)
+
+    def network(self, model: nn.Module) -> Callable[..., Tensor]:
+        return model
+
+
+def learner(config: TrialConfig, feed: list[Pending]) -> Learner:
     torch.manual_seed(0)
     backbone = build_backbone(config, num_classes=4, weights=None)
     backbone.freeze(config.train.freeze_depth)
     machine = find_machine("cpu", precision=config.train.precision)
-    return Learner.start(backbone, config.train, machine=machine, batches_per_epoch=batches)
+    return Learner.start(backbone, config.train, feed=FixedFeed(feed), machine=machine)
 
 
-def batches(*sizes: int) -> list[Batch]:
+def stream(*sizes: int, mixed: bool = False) -> list[DeviceBatch]:
     """One fixed stream of images, cut into batches of these sizes."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (sum(sizes), 32, 32, 3), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 4, (sum(sizes),), generator=generator)
-    indices = torch.arange(sum(sizes))
-    parts = zip(*(torch.split(one, list(sizes)) for one in (images, labels, indices)), strict=True)
-    return [Batch(*part) for part in parts]
+    images = torch.randint(0, 256, (sum(sizes), 3, 32, 32), generator=generator) / 128.0 - 1.0
+    targets = torch.randint(0, 4, (sum(sizes),), generator=generator)
+    if mixed:
+        shares = F.one_hot(targets, 4).float()
+        targets = 0.7 * shares + 0.3 * shares.flip(0)
+    parts = zip(torch.split(images, list(sizes)), torch.split(targets, list(sizes)), strict=True)
+    return [DeviceBatch((part,), wanted) for part, wanted in parts]
 
 
-def plain(batch: Batch) -> tuple[Tensor, Tensor]:
-    return batch.images.permute(0, 3, 1, 2) / 128.0 - 1.0, batch.labels
+def batches(*sizes: int, mixed: bool = False) -> list[Pending]:
+    return [pending(batch) for batch in stream(*sizes, mixed=mixed)]
 
 
-def soft(batch: Batch) -> tuple[Tensor, Tensor]:
-    images, labels = plain(batch)
-    return images, 0.7 * F.one_hot(labels, 4).float() + 0.3 * F.one_hot(labels.flip(0), 4).float()
+def pending(batch: DeviceBatch) -> Pending:
+    return Pending(len(batch), lambda: batch)
 
 
 def weights(one: Learner) -> dict[str, Tensor]:
@@ -71,18 +93,13 @@ def refuse_more_than(limit: int, backbone: Backbone) -> None:
 SGD = {"optimizer": "sgd", "lr": 0.1, "warmup_epochs": 0.0, "clip_grad": 100.0}
 
 
-@pytest.mark.parametrize("prepare", [plain, soft], ids=["labels", "mixed labels"])
-def test_two_accumulated_halves_make_the_same_step_as_the_whole(
-    prepare: Callable[[Batch], tuple[Tensor, Tensor]], make_config: MakeConfig
-) -> None:
+@pytest.mark.parametrize("mixed", [False, True], ids=["labels", "mixed labels"])
+def test_two_accumulated_halves_make_the_same_step_as_the_whole(mixed: bool, make_config: MakeConfig) -> None:
     smooth = SGD | {"label_smoothing": 0.1, "epochs": 1}
-    whole = learner(make_config(backbone="test_vit", train=smooth | {"batch_size": 32}), batches=1)
-    halves = learner(make_config(backbone="test_vit", train=smooth | {"accumulate": 2, "batch_size": 16}), batches=2)
-    stream = batches(16, 16)
-    # The same images either way, mixed in halves.
-    images, targets = (torch.cat(part) for part in zip(*(prepare(batch) for batch in stream), strict=True))
-    first = train_epoch(whole, batches(32), prepare=lambda _: (images, targets), epoch=1)
-    second = train_epoch(halves, stream, prepare=prepare, epoch=1)
+    one, two = batches(32, mixed=mixed), batches(16, 16, mixed=mixed)
+    whole = learner(make_config(backbone="test_vit", train=smooth | {"batch_size": 32}), one)
+    halves = learner(make_config(backbone="test_vit", train=smooth | {"accumulate": 2, "batch_size": 16}), two)
+    first, second = train_epoch(whole, one, epoch=1), train_epoch(halves, two, epoch=1)
     assert whole.step == halves.step == 1
     assert first.train_loss == pytest.approx(second.train_loss, rel=1e-5)
     assert_close(whole, halves)
@@ -90,16 +107,16 @@ def test_two_accumulated_halves_make_the_same_step_as_the_whole(
 
 def test_the_images_of_an_incomplete_last_window_weigh_the_same(make_config: MakeConfig) -> None:
     settings = SGD | {"accumulate": 4, "batch_size": 8, "epochs": 1}
-    ours = learner(make_config(backbone="test_vit", train=settings), batches=6)
-    train_epoch(ours, batches(8, 8, 8, 8, 8, 3), prepare=plain, epoch=1)
+    six = batches(8, 8, 8, 8, 8, 3)
+    ours = learner(make_config(backbone="test_vit", train=settings), six)
+    train_epoch(ours, six, epoch=1)
 
-    by_hand = learner(make_config(backbone="test_vit", train=settings), batches=6)
+    by_hand = learner(make_config(backbone="test_vit", train=settings), six)
     by_hand.backbone.train()
-    for step, batch in enumerate(batches(32, 11)):
-        images, labels = plain(batch)
+    for step, batch in enumerate(stream(32, 11)):
         by_hand.schedule.apply(by_hand.optimizer, step=step)
         by_hand.optimizer.zero_grad()
-        F.cross_entropy(by_hand.backbone.model(images), labels).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(by_hand.backbone.model(*batch.inputs), batch.targets).backward()  # type: ignore[no-untyped-call]
         by_hand.optimizer.step()
     assert ours.step == 2
     assert_close(ours, by_hand)
@@ -108,25 +125,25 @@ def test_the_images_of_an_incomplete_last_window_weigh_the_same(make_config: Mak
 def test_the_mean_loss_counts_images_and_not_steps(make_config: MakeConfig) -> None:
     """With a learning rate of nearly nothing the loss of an epoch is that of the first weights."""
     still = SGD | {"lr": 1e-12, "min_lr": 0.0, "epochs": 1}
-    ours = learner(make_config(backbone="test_vit", train=still), batches=3)
-    stream = batches(16, 16, 2)
-    trained = train_epoch(ours, stream, prepare=plain, epoch=1)
+    three = batches(16, 16, 2)
+    ours = learner(make_config(backbone="test_vit", train=still), three)
+    trained = train_epoch(ours, three, epoch=1)
+    (every,) = stream(34)
     with torch.no_grad():
-        images, labels = (torch.cat(part) for part in zip(*map(plain, stream), strict=True))
-        expected = F.cross_entropy(ours.backbone.model(images), labels)
+        expected = F.cross_entropy(ours.backbone.model(*every.inputs), every.targets)
     assert trained.train_loss == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_layer_decay_reaches_the_learning_rates_that_are_used(make_config: MakeConfig) -> None:
     settings = {"lr": 1e-3, "min_lr": 0.0, "layer_decay": 0.5, "head_lr_scale": 3.0, "warmup_epochs": 1.0, "epochs": 2}
-    ours = learner(make_config(backbone="test_vit", train=settings), batches=4)
+    ours = learner(make_config(backbone="test_vit", train=settings), batches(8, 8, 8, 8))
     used: list[dict[str, float]] = []
 
     def look(*_: object) -> None:
         used.append({group["stage"]: group["lr"] for group in ours.optimizer.param_groups})
 
     ours.optimizer.register_step_pre_hook(look)
-    trained = train_epoch(ours, batches(8, 8, 8, 8), prepare=plain, epoch=1)
+    trained = train_epoch(ours, batches(8, 8, 8, 8), epoch=1)
     stages = [stage.name for stage in ours.backbone.stages]
     scales = [0.5 ** (len(stages) - 1 - index) for index in range(len(stages) - 1)] + [3.0]
     for number, lr in ((0, 0.25e-3), (3, 1e-3)):
@@ -137,9 +154,9 @@ def test_layer_decay_reaches_the_learning_rates_that_are_used(make_config: MakeC
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit"])
 def test_frozen_stages_do_not_move_and_the_others_do(backbone: str, make_config: MakeConfig) -> None:
-    ours = learner(make_config(backbone=backbone, train={"freeze_depth": 2, "epochs": 1}), batches=2)
+    ours = learner(make_config(backbone=backbone, train={"freeze_depth": 2, "epochs": 1}), batches(8, 8))
     before = weights(ours)
-    train_epoch(ours, batches(8, 8), prepare=plain, epoch=1)
+    train_epoch(ours, batches(8, 8), epoch=1)
     after = weights(ours)
     for index, stage in enumerate(ours.backbone.stages):
         moved = [not torch.equal(before[name], after[name]) for name in stage.parameters]
@@ -152,8 +169,8 @@ def test_frozen_stages_do_not_move_and_the_others_do(backbone: str, make_config:
 def test_clipping_bounds_the_norm_of_the_whole_gradient(make_config: MakeConfig) -> None:
     norms: list[float] = []
     for limit in (None, 1e-3):
-        ours = learner(make_config(backbone="test_vit", train=SGD | {"clip_grad": limit, "epochs": 1}), batches=1)
-        train_epoch(ours, batches(8), prepare=plain, epoch=1)
+        ours = learner(make_config(backbone="test_vit", train=SGD | {"clip_grad": limit, "epochs": 1}), batches(8))
+        train_epoch(ours, batches(8), epoch=1)
         gradients = [p.grad for p in ours.backbone.model.parameters() if p.grad is not None]
         norms.append(torch.stack([gradient.norm() for gradient in gradients]).norm().item())
     assert norms[0] > 1e-2
@@ -162,49 +179,45 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(make_config: MakeConfig)
 
 def test_running_out_of_memory_halves_the_pass_and_not_the_step(make_config: MakeConfig) -> None:
     settings = SGD | {"batch_size": 12, "accumulate": 2, "epochs": 1}
-    roomy = learner(make_config(backbone="test_vit", train=settings), batches=4)
-    tight = learner(make_config(backbone="test_vit", train=settings), batches=4)
+    four = batches(12, 12, 12, 5)
+    roomy, tight = (learner(make_config(backbone="test_vit", train=settings), four) for _ in range(2))
     refuse_more_than(4, tight.backbone)
     for one in (roomy, tight):
-        train_epoch(one, batches(12, 12, 12, 5), prepare=plain, epoch=1)
+        train_epoch(one, four, epoch=1)
     assert (roomy.micro_batch, tight.micro_batch) == (12, 3)
     assert_close(roomy, tight)
 
 
 def test_a_single_image_that_does_not_fit_is_refused(make_config: MakeConfig) -> None:
-    ours = learner(make_config(train={"epochs": 1}), batches=1)
+    ours = learner(make_config(train={"epochs": 1}), batches(8))
     refuse_more_than(0, ours.backbone)
     message = (
         "One image must fit into the device's memory, but even a batch of `1` does not; lower `image_size` or "
         "freeze more stages."
     )
     with pytest.raises(ResourceError, match=f"^{re.escape(message)}$"):
-        train_epoch(ours, batches(8), prepare=plain, epoch=1)
+        train_epoch(ours, batches(8), epoch=1)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_loss_that_is_not_finite_is_told_with_its_epoch_and_step(value: str, make_config: MakeConfig) -> None:
-    ours = learner(make_config(train={"epochs": 1}), batches=3)
-
-    def spoiled(batch: Batch) -> tuple[Tensor, Tensor]:
-        images, labels = plain(batch)
-        shares = F.one_hot(labels, 4).float()
-        # The third batch holds images 8 to 11.
-        return images, shares * float(value) if batch.indices[0] == 8 else shares.clamp(min=1e-6)
-
+    first, second, third = stream(4, 4, 4, mixed=True)
+    third = DeviceBatch(third.inputs, third.targets * float(value))
+    three = [pending(batch) for batch in (first, second, third)]
+    ours = learner(make_config(train={"epochs": 1}), three)
     loss = {"nan": "nan", "inf": "nan"}[value]
     message = (
         f"The training loss must be finite, but was `{loss}` in epoch 7, step 3; lower `lr`, or clip the gradient "
         "with `clip_grad`."
     )
     with pytest.raises(TrialError, match=f"^{re.escape(message)}$"):
-        train_epoch(ours, batches(4, 4, 4), prepare=spoiled, epoch=7)
+        train_epoch(ours, three, epoch=7)
 
 
 def test_training_in_bf16_stays_close_to_fp32(make_config: MakeConfig, tmp_path: Path) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        ours = learner(make_config(backbone="test_vit", train={"precision": precision, "epochs": 1}), batches=2)
-        losses.append(train_epoch(ours, batches(16, 16), prepare=plain, epoch=1).train_loss)
+        ours = learner(make_config(backbone="test_vit", train={"precision": precision, "epochs": 1}), batches(8, 8))
+        losses.append(train_epoch(ours, batches(16, 16), epoch=1).train_loss)
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]

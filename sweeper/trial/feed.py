@@ -1,0 +1,149 @@
+"""Where the batches of a phase come from, and what of the model they go through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from sweeper.backbones import Backbone
+from sweeper.data import Batch, DeviceBatch, EvalLoader, ImageCache, Preprocessor, Split, TrainLoader, read_metadata
+from sweeper.spec.data import DataSpec, FolderData
+from sweeper.trial.device import Machine
+from sweeper.trial.phases import Phase
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A batch in the CPU's memory, on its way to the device."""
+
+    num_images: int
+    to_device: Callable[[], DeviceBatch]
+    """Brings the batch to the device; can be called again, after the device ran out of memory."""
+
+
+class Feed(ABC):
+    """The batches of one phase."""
+
+    @property
+    @abstractmethod
+    def batches_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+
+    @abstractmethod
+    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+        """Yields the training batches of the trial's epoch `epoch`; closing the generator frees its threads."""
+
+    @abstractmethod
+    def validation(self) -> Iterator[Pending]:
+        """Yields all validation images, each once."""
+
+    @abstractmethod
+    def network(self, model: nn.Module) -> Callable[..., Tensor]:
+        """Returns the part of `model` that takes the inputs of these batches and gives logits (B, C).
+
+        Args:
+            model: the one in training, or an average of it.
+        """
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ImageFeed(Feed):
+    """Images through the whole model."""
+
+    train: TrainLoader
+    val: EvalLoader
+    preprocess: Preprocessor
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+        return len(self.train)
+
+    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+        """Yields the augmented batches of epoch `epoch`."""
+        batches = self.train.epoch(epoch)
+        try:
+            for batch in batches:
+                yield self._pending(batch)
+        finally:
+            batches.close()
+
+    def validation(self) -> Iterator[Pending]:
+        """Yields centre crops of all validation images."""
+        return map(self._pending, self.val)
+
+    def network(self, model: nn.Module) -> Callable[..., Tensor]:
+        """Returns the model itself."""
+        return model
+
+    def _pending(self, batch: Batch) -> Pending:
+        return Pending(len(batch), partial(self.preprocess, batch))
+
+
+def open_image_feed(
+    phase: Phase, images: ImageCache, backbone: Backbone, *, machine: Machine, threads: int
+) -> ImageFeed:
+    """Opens the images of a phase.
+
+    Args:
+        phase: which epochs.
+        images: the decoded data set.
+        backbone: what the images are for: its statistics, its crop, and whether it takes metadata.
+        machine: where the batches go.
+        threads: that prepare batches ahead.
+
+    Raises:
+        DataError: the metadata cannot be read.
+    """
+    config = phase.config
+    train, val = images.split("train"), images.split("val")
+    metadata = {split: _metadata(config.data, images, backbone, split=split) for split in ("train", "val")}
+    return ImageFeed(
+        train=TrainLoader(
+            train,
+            config.augment,
+            image_size=backbone.image_size,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            threads=threads,
+            metadata=metadata["train"],
+            epochs=phase.last,
+        ),
+        val=EvalLoader(
+            val,
+            image_size=backbone.image_size,
+            batch_size=config.train.batch_size,
+            crop_pct=backbone.crop_pct,
+            threads=threads,
+            metadata=metadata["val"],
+        ),
+        preprocess=Preprocessor(
+            mean=_rgb(backbone.mean),
+            std=_rgb(backbone.std),
+            num_classes=len(images.classes),
+            device=machine.device,
+            channels_last=config.train.channels_last,
+        ),
+    )
+
+
+def _metadata(
+    data: DataSpec, images: ImageCache, backbone: Backbone, *, split: Split
+) -> npt.NDArray[np.float32] | None:
+    """Returns date and place of each image of a split, None where there are none or the model takes none."""
+    if not isinstance(data, FolderData) or data.metadata is None or not backbone.takes_metadata:
+        return None
+    return read_metadata(data.metadata).rows(images.split(split).keys)
+
+
+def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return red, green, blue

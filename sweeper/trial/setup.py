@@ -1,0 +1,113 @@
+"""What all phases of a trial share, and how each of them begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sweeper.backbones import Backbone, build_backbone, describe_backbone, find_weights, restore_weights, with_lora
+from sweeper.data import ImageCache, prepare_images, read_metadata
+from sweeper.paths import CachePaths
+from sweeper.spec.data import DataSpec, FolderData
+from sweeper.spec.trial import TrialConfig
+from sweeper.trial.device import Machine
+from sweeper.trial.feed import Feed, open_image_feed
+from sweeper.trial.learner import Learner
+from sweeper.trial.optimizer import check_optimizer
+from sweeper.trial.phases import Phase, phases_of, stored_data
+from sweeper.trial.teacher import check_teacher, open_teacher
+from sweeper.trial.training import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A trial ready to begin any of its phases."""
+
+    config: TrialConfig
+    phases: tuple[Phase, ...]
+    images: ImageCache
+    pretrained: Path | None
+    """The weights file the trial starts from; None starts from a random initialisation."""
+    machine: Machine
+    threads: int
+    cache: CachePaths
+
+    @classmethod
+    def open(cls, config: TrialConfig, *, machine: Machine, threads: int, cache: CachePaths) -> Setup:
+        """Opens the images, decoding them if need be, and finds the weights.
+
+        Raises:
+            InputError: images, backbone or weights cannot be had as asked.
+        """
+        images = _open_images(stored_data(config), cache)
+        stages = describe_backbone(config, num_classes=len(images.classes)).stages
+        return cls(
+            config=config,
+            phases=phases_of(config, num_stages=len(stages)),
+            images=images,
+            pretrained=find_weights(config.backbone, config.weights, cache),
+            machine=machine,
+            threads=threads,
+            cache=cache,
+        )
+
+    def begin(self, phase: Phase, *, weights: Mapping[str, Tensor] | None = None) -> Training:
+        """Builds the model, the batches and the optimiser of a phase.
+
+        Args:
+            phase: one of `phases`.
+            weights: of the phase before, as `Training.weights` returns them; None starts from `pretrained`.
+
+        Raises:
+            InputError: the backbone, the optimiser or the teacher cannot be had as asked.
+        """
+        backbone = self._backbone(phase, weights)
+        feed = self._feed(phase, backbone)
+        config = phase.config
+        teacher = open_teacher(config, student=backbone, classes=self.images.classes, machine=self.machine)
+        learner = Learner.start(backbone, config.train, feed=feed, machine=self.machine, teacher=teacher)
+        return Training(learner, feed, self.images.classes)
+
+    def _backbone(self, phase: Phase, weights: Mapping[str, Tensor] | None) -> Backbone:
+        config, train = phase.config, phase.config.train
+        start = self.pretrained if weights is None else None
+        backbone = build_backbone(config, num_classes=len(self.images.classes), weights=start)
+        if weights is not None:
+            restore_weights(backbone, weights, source="the phase before")
+        if train.tune == "lora":
+            backbone = with_lora(backbone, config)
+        layout = torch.channels_last if train.channels_last else torch.contiguous_format
+        backbone.model.to(self.machine.device).to(memory_format=layout)
+        backbone.freeze(train.freeze_depth, tune=train.tune, last_norm=phase.last_norm)
+        return backbone
+
+    def _feed(self, phase: Phase, backbone: Backbone) -> Feed:
+        return open_image_feed(phase, self.images, backbone, machine=self.machine, threads=self.threads)
+
+
+def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
+    """Refuses a trial that could not begin one of its phases; builds no model in memory.
+
+    Raises:
+        BackboneError: the backbone cannot be built as asked.
+        DataError: the metadata cannot be read.
+        SpecError: there is no such optimiser, or no such teacher for these classes.
+    """
+    check_optimizer(config.train.optimizer)
+    check_teacher(config, classes=classes)
+    if isinstance(config.data, FolderData) and config.data.metadata is not None:
+        read_metadata(config.data.metadata)
+    stages = describe_backbone(config, num_classes=len(classes)).stages
+    for phase in phases_of(config, num_stages=len(stages)):
+        describe_backbone(phase.config, num_classes=len(classes))
+
+
+@lru_cache(maxsize=1)
+def _open_images(data: DataSpec, cache: CachePaths) -> ImageCache:
+    """Keeps the mapped images for the worker's next trial, which as a rule wants the same."""
+    return prepare_images(data, cache)

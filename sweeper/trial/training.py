@@ -1,0 +1,82 @@
+"""The training of one phase: an epoch is a pass over the training images and an evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from sweeper.backbones import merged_state
+from sweeper.errors import TrialError
+from sweeper.records import EpochMetrics
+from sweeper.trial.checkpoint import save_weights
+from sweeper.trial.evaluate import Scores, evaluate
+from sweeper.trial.feed import Feed
+from sweeper.trial.learner import Learner
+from sweeper.trial.loop import TrainedEpoch, train_epoch
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A learner and its batches."""
+
+    learner: Learner
+    feed: Feed
+    classes: tuple[str, ...]
+
+    def epoch(self, epoch: int) -> EpochMetrics:
+        """Trains epoch `epoch` of the trial and evaluates what came out.
+
+        Raises:
+            TrialError: a loss is not finite.
+            ResourceError: not even one image fits into the device's memory.
+        """
+        with closing(self.feed.epoch(epoch)) as batches:
+            trained = train_epoch(self.learner, batches, epoch=epoch)
+        started = time.perf_counter()
+        machine = self.learner.machine
+        scores = evaluate(self.learner.average.model, self.feed, num_classes=len(self.classes), machine=machine)
+        seconds = time.perf_counter() - started
+        return _metrics(epoch, trained, scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the weights that are evaluated, low-rank updates merged in, in the CPU's memory."""
+        return {name: tensor.cpu() for name, tensor in merged_state(self.learner.average.model).items()}
+
+    def keep(self, path: Path) -> None:
+        """Replaces the safetensors file at `path` by these weights, with the class names and the image size."""
+        about = {"classes": json.dumps(self.classes), "image_size": str(self.learner.backbone.image_size)}
+        save_weights(self.weights(), path, about=about)
+
+    def __str__(self) -> str:
+        """What trains, on what, at which size."""
+        backbone = self.learner.backbone
+        share, size = 100 * backbone.trained_share, backbone.image_size
+        return f"{share:.1f} % of {backbone.name} at {size} px on {self.learner.machine.device}"
+
+
+def _metrics(
+    epoch: int, trained: TrainedEpoch, scores: Scores, *, eval_seconds: float, peak_memory_mb: float
+) -> EpochMetrics:
+    """Puts an epoch together.
+
+    Raises:
+        TrialError: the validation loss is not finite; neither are the weights then.
+    """
+    if not math.isfinite(scores.val_loss):
+        raise TrialError(
+            f"The validation loss must be finite, but was `{scores.val_loss}` after epoch {epoch}; "
+            "lower `lr`, or clip the gradient with `clip_grad`."
+        )
+    return EpochMetrics(
+        epoch=epoch,
+        eval_seconds=eval_seconds,
+        peak_memory_mb=peak_memory_mb,
+        **asdict(trained),
+        **asdict(scores),
+    )
