@@ -7,6 +7,7 @@ Read in this order: `catalog` (what timm knows of a name), `weights` (where its 
 from __future__ import annotations
 
 from sweeper.backbones import dinat_s as _dinat_s  # noqa: F401 - registers its models with timm
+from sweeper.backbones import metaformer as _metaformer  # noqa: F401 - likewise
 from sweeper.backbones import nat as _nat  # noqa: F401 - likewise
 from sweeper.backbones.backbone import Backbone, ParamGroup
 from sweeper.backbones.build import BackboneInfo, StageInfo, build_backbone, describe_backbone, with_lora

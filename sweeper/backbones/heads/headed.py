@@ -37,9 +37,10 @@ class HeadedModel(nn.Module):
         listed = self.encoder.no_weight_decay() if hasattr(self.encoder, "no_weight_decay") else ()  # type: ignore[operator]
         return {f"encoder.{name}" for name in listed}
 
-    def forward(self, images: Tensor, *metadata: Tensor) -> Tensor:
+    def forward(self, images: Tensor, metadata: Tensor | None = None) -> Tensor:
         """Returns the scores of images, with metadata (B, 7) where the encoder takes it."""
-        scores: Tensor = self.head(self.blocks(self._tokens(self.encoder(images, *metadata))))
+        features = self.encoder(images, metadata) if self.takes_metadata else self.encoder(images)
+        scores: Tensor = self.head(self.blocks(self._tokens(features)))
         return scores
 
     def _tokens(self, features: Tensor) -> Tensor:
