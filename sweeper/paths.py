@@ -105,7 +105,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class CachePaths:
-    """What may be deleted at any time and is made again: decoded images and converted weights."""
+    """What may be deleted at any time and is made again: decoded images, features and converted weights."""
 
     root: Path
 
@@ -120,6 +120,10 @@ class CachePaths:
     def images(self, fingerprint: str) -> Path:
         """The folder of one decoded data set."""
         return self.root / "images" / fingerprint
+
+    def features(self, key: str) -> Path:
+        """The folder of what one frozen prefix gives for one data set."""
+        return self.root / "features" / key
 
     def weights(self, name: str) -> Path:
         """The converted weights called `name`, safetensors."""

@@ -96,10 +96,9 @@ def _is_steady(module: nn.Module, name: str, frozen: frozenset[str]) -> bool:
     """Whether a module gives the same for the same input, epoch after epoch."""
     if any(True for _ in module.parameters()):
         return all(f"{name}.{inner}" in frozen for inner, _ in module.named_parameters())
-    # Statistics without parameters, and dropout; a rate of 0 is as good as none.
+    # Statistics without parameters, and dropout, whatever the mode now: both halves of a copy must fit the first's.
     moves = any(True for _ in module.buffers()) or "drop" in type(module).__name__.lower()
-    rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
-    return not (module.training and moves and rate != 0.0)
+    return not moves or getattr(module, "p", getattr(module, "drop_prob", None)) == 0.0
 
 
 def _sources(nodes: Iterable[fx.Node], wanted: Callable[[fx.Node], bool]) -> list[fx.Node]:

@@ -83,7 +83,7 @@ class TrainLoader:
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
-        batches = self._cut(self.order(epoch))[: len(self)]
+        batches = self.batches(epoch)
         return _ahead(
             [partial(self._batch, epoch, indices, step) for step, indices in enumerate(batches)], self.threads
         )
@@ -93,9 +93,9 @@ class TrainLoader:
         batches = self._cut(np.arange(len(self.split)))
         return _ahead([partial(self._batch, number, indices, None) for indices in batches], self.threads)
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Returns the positions in the split in the order of epoch `epoch`."""
-        return self._rng(_Stream.ORDER, epoch).permutation(len(self.split))
+    def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+        """Returns which images of the split each batch of epoch `epoch` holds."""
+        return self._cut(self._rng(_Stream.ORDER, epoch).permutation(len(self.split)))[: len(self)]
 
     def _cut(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
@@ -107,14 +107,14 @@ class TrainLoader:
         pixels = images.numpy()
         for row, index in enumerate(indices.tolist()):
             pixels[row] = augmenter(self.split.image(index), self._rng(_Stream.IMAGE, epoch, index))
-        batch = _as_batch(self.split, images, indices, metadata=self._metadata(epoch, indices))
+        batch = _as_batch(self.split, images, indices, metadata=self.metadata_of(epoch, indices))
         if step is None:
             return batch
         rng = self._rng(_Stream.MIX, epoch, step)
         return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=self.image_size, rng=rng))
 
-    def _metadata(self, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
-        """Returns the rows of the images at `indices`, some of them hidden, fewer with every epoch."""
+    def metadata_of(self, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+        """Returns the metadata of the images at `indices`, some of it hidden, less with every epoch."""
         if self.metadata is None:
             return None
         share = self.augment.hide_metadata * (1.0 - (epoch - 1) / max(self.epochs - 1, 1))

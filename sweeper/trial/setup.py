@@ -16,6 +16,8 @@ from sweeper.paths import CachePaths
 from sweeper.spec.data import DataSpec, FolderData
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine
+from sweeper.trial.feature_store import FeatureStore
+from sweeper.trial.features import check_cache_features, feature_key, is_cached, open_feature_feed
 from sweeper.trial.feed import Feed, open_image_feed
 from sweeper.trial.learner import Learner
 from sweeper.trial.optimizer import check_optimizer
@@ -87,7 +89,12 @@ class Setup:
         return backbone
 
     def _feed(self, phase: Phase, backbone: Backbone) -> Feed:
-        return open_image_feed(phase, self.images, backbone, machine=self.machine, threads=self.threads)
+        images = open_image_feed(phase, self.images, backbone, machine=self.machine, threads=self.threads)
+        if not is_cached(phase):
+            return images
+        key = feature_key(phase, backbone, data=self.images.fingerprint, bf16=self.machine.bf16)
+        store = FeatureStore(self.cache.features(key))
+        return open_feature_feed(phase, images, backbone, machine=self.machine, store=store)
 
 
 def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
@@ -105,6 +112,7 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
     stages = describe_backbone(config, num_classes=len(classes)).stages
     for phase in phases_of(config, num_stages=len(stages)):
         describe_backbone(phase.config, num_classes=len(classes))
+    check_cache_features(config, num_classes=len(classes), num_stages=len(stages))
 
 
 @lru_cache(maxsize=1)
