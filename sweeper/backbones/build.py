@@ -95,6 +95,11 @@ def describe_backbone(config: TrialConfig, *, num_classes: int) -> BackboneInfo:
     return info
 
 
+def takes_image_size(config: TrialConfig, *, num_classes: int) -> bool:
+    """Whether the backbone can be built for the trial's image size; nothing is built in memory."""
+    return _runs(_request(config, num_classes))
+
+
 def build_backbone(config: TrialConfig, *, num_classes: int, weights: Path | None) -> Backbone:
     """Returns the backbone a trial asks for, all of it trainable, on the CPU.
 

@@ -36,6 +36,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     tensors = _adapted(_read(path), model, source=str(path))
     head = set(classifier_parameters(model))
+    if _pools_before_its_norm(model) and not any(name.startswith("fc_norm.") for name in tensors):
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in ("norm.weight", "norm.bias")}
+        head |= {"fc_norm.weight", "fc_norm.bias"}
     resized = _resized(tensors, model)
     fitting = {name: tensor for name, tensor in tensors.items() if name not in resized}
     result = model.load_state_dict(fitting, strict=False)
@@ -79,6 +82,15 @@ def restore_weights(backbone: Backbone, tensors: Mapping[str, Tensor], *, source
             "of another shape": sorted(resized),
         },
     )
+
+
+def _pools_before_its_norm(model: nn.Module) -> bool:
+    """Whether the last norm is of pooled features: one trained on tokens does not fit it, and it begins anew.
+
+    So do the authors of MAE when they fine-tune with average pooling (`main_finetune.py`).
+    """
+    names = {name for name, _ in model.named_parameters()}
+    return "fc_norm.weight" in names and "norm.weight" not in names
 
 
 def _require_fit(model: nn.Module, source: str, misfits: Mapping[str, Sequence[str]]) -> None:

@@ -5,6 +5,7 @@ Everything here happens before a trial starts, so that a missing file is one mes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLError
 from urllib.error import HTTPError
@@ -42,6 +43,30 @@ def find_weights(name: str, weights: str, cache: CachePaths) -> Path | None:
     if weights == "pretrained":
         return _find_pretrained(look_up(name), cache)
     return _given(Path(weights).expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where pretrained weights would come from."""
+
+    kind: str
+    """`cache`, `package`, `hub cache`, `hub`, `url`, or `own file` where nobody offers any."""
+    place: str | None = None
+    """Which package, repository or address."""
+
+
+def source_of_weights(name: str, cache: CachePaths) -> WeightsSource:
+    """Says where `find_weights` would find the pretrained weights of `name`; asks no network and converts nothing."""
+    entry = look_up(name)
+    package = PACKAGES.get(entry.name)
+    repository, _ = _repository(entry)
+    if cache.weights(entry.name).is_file():
+        return WeightsSource("cache", str(cache.weights(entry.name)))
+    if package and package.find():
+        return WeightsSource("package", package.distribution)
+    if entry.pretrained and repository:
+        return WeightsSource("hub cache" if _from_hub_cache(entry) else "hub", repository)
+    return WeightsSource("url", entry.url) if entry.url else WeightsSource("own file")
 
 
 def _given(path: Path) -> Path:

@@ -10,7 +10,7 @@ import click
 
 from sweeper.errors import SweeperError, nearest
 
-_COMMANDS = ("validate", "run", "resume", "status", "stop", "leaderboard", "data", "ui")
+_COMMANDS = ("validate", "run", "resume", "status", "stop", "leaderboard", "data", "backbones", "ui")
 
 
 class _Commands(click.Group):

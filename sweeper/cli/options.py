@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,6 +20,9 @@ root = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def echo_json(value: BaseModel) -> None:
-    """Prints a value as indented JSON on standard output."""
-    click.echo(value.model_dump_json(indent=2))
+def echo_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """Prints a value, or a list of them, as indented JSON on standard output."""
+    if isinstance(value, BaseModel):
+        click.echo(value.model_dump_json(indent=2))
+    else:
+        click.echo(json.dumps([one.model_dump(mode="json") for one in value], indent=2))

@@ -84,7 +84,7 @@ def open_teacher(
     files = _read(Path(config.train.teacher))
     _require_classes(files, classes)
     changed = files.weights.stat().st_mtime_ns
-    backbone = _load(files, student.image_size, str(machine.device), changed)
+    backbone = _load(files.weights.parent, student.image_size, str(machine.device), changed)
     statistics = (student.mean, student.std, backbone.mean, backbone.std)
     mean, std, own_mean, own_std = (torch.tensor(one).view(1, 3, 1, 1) for one in statistics)
     return Teacher(
@@ -96,8 +96,9 @@ def open_teacher(
 
 
 @lru_cache(maxsize=1)
-def _load(files: _Files, image_size: int, device: str, _changed: int) -> Backbone:
+def _load(folder: Path, image_size: int, device: str, _changed: int) -> Backbone:
     """Keeps the teacher for the worker's next trial, which as a rule wants the same."""
+    files = _read(folder)
     data = files.config.data.model_copy(update={"image_size": image_size})
     train = files.config.train.model_copy(update={"drop_path": 0.0})
     config = files.config.model_copy(update={"data": data, "train": train})

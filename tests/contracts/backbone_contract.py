@@ -40,7 +40,11 @@ def frozen_outputs(backbone: Backbone) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda _, __, output: outputs.__setitem__(name, output.detach().clone())
+        def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            parts = (output,) if isinstance(output, Tensor) else output
+            outputs.update({f"{name}[{number}]": part.detach().clone() for number, part in enumerate(parts)})
+
+        return hook
 
     hooks = [
         module.register_forward_hook(keep(name)) for name, module in backbone.model.named_modules() if is_frozen(module)

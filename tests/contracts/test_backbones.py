@@ -29,6 +29,10 @@ FAMILIES = (
     Family("vit_tiny_patch16_224", {"depth": 6, "embed_dim": 48, "num_heads": 3}),
     Family("convnext_atto", {"depths": [1, 1, 2, 1], "dims": [8, 16, 24, 32]}),
     Family("resnet18", {"channels": [16, 32, 48, 64]}),
+    Family("nat_mini", {"depths": [1, 1, 2, 1], "embed_dim": 16, "num_heads": [1, 2, 4, 8], "kernel_size": 3}),
+    Family("dinat_mini", {"depths": [1, 2, 2, 1], "embed_dim": 16, "num_heads": [1, 2, 4, 8], "kernel_size": 3}),
+    Family("dinat_s_tiny", {"depths": [1, 1, 2, 1], "embed_dim": 16, "num_heads": [1, 2, 4, 8], "kernel_size": 3}),
+    Family("metafg_0", {"depths": [1, 2, 2, 1], "conv_dims": [8, 8, 16], "attn_dims": [16, 32], "num_heads": 2}),
     # Two more shapes: windows fixed by the image size, and no stochastic depth.
     Family("swin_tiny_patch4_window7_224", {"depths": [1, 1, 2, 1], "embed_dim": 24, "num_heads": [1, 2, 3, 4]}),
     Family("densenet121", {"growth_rate": 4, "block_config": [2, 2, 2, 2]}, drop_path=0.0),

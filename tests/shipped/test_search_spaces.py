@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from sweeper.paths import CachePaths, TrialPaths
 from sweeper.search import open_ledger
 from sweeper.spec import load_spec, resolve
+from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.setup import check_trial
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -25,3 +30,45 @@ def test_a_shipped_file_draws_points_that_resolve(file: Path, tmp_path: Path) ->
 def test_a_shipped_file_says_in_its_first_lines_how_to_run_it(file: Path) -> None:
     head = "".join(file.read_text().splitlines(keepends=True)[:4])
     assert f"sweeper run search_spaces/{file.name}" in head
+
+
+NAT = ["backbone_args={depths: [1, 1, 1, 1], embed_dim: 16, num_heads: [1, 2, 4, 8], kernel_size: 3}"]
+SHRUNK = {
+    "nat.yaml": [*NAT, "space.probe.epochs={choice: [0, 1]}", "train.epochs=2"],
+    "dinat.yaml": [*NAT, "space.probe.epochs={choice: [0, 1]}", "train.epochs=2"],
+    "dinat_scratch.yaml": NAT,
+    "davit.yaml": ["backbone_args={depths: [1, 1, 1, 1], embed_dims: [16, 32, 48, 64], num_heads: [1, 2, 3, 4]}"],
+    "maxvit.yaml": ["backbone_args={depths: [1, 1, 1, 1], embed_dim: [32, 32, 64, 64], stem_width: 16}"],
+    "mae_vit_huge.yaml": ["backbone_args={depth: 4, embed_dim: 48, num_heads: 3}", "data.image_size=56"],
+    "senet154_fixres.yaml": [
+        "backbone_args={layers: [1, 1, 1, 1], cardinality: 4, base_width: 4}",
+        "train.fixres={epochs: 1, image_size: 96}",
+        "train.epochs=2",
+    ],
+    "efficientnet_b5_seb.yaml": ["backbone=test_efficientnet", "points=[]", "space.head.channels={choice: [8, 16]}"],
+    "metaformer2.yaml": [
+        "backbone_args={depths: [1, 1, 1, 1], conv_dims: [8, 8, 16], attn_dims: [16, 32], num_heads: 2}"
+    ],
+}
+"""What makes the networks of the study and of the systems it cites small enough to train here."""
+
+
+@pytest.mark.parametrize("name", SHRUNK)
+def test_the_first_point_of_a_shipped_file_trains(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    keys = [f"{split}/{label}/{index}.png" for split in ("train", "val") for label in "ab" for index in range(4)]
+    for key in keys:
+        (tmp_path / "photos" / key).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "photos" / key), rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    lines = [f"{key},60.2,24.9,2017-09-{day:02d}" for day, key in enumerate(keys[:-1], start=1)]
+    (tmp_path / "places.csv").write_text("\n".join(["image,latitude,longitude,date", *lines]) + "\n")
+    small = [f"data.root={tmp_path}/photos", "data.image_size=64", "train.batch_size=4", "weights=random"]
+    small += ["train.epochs=1", "train.accumulate=1", "train.warmup_epochs=0", f"data.metadata={tmp_path}/places.csv"]
+    spec = load_spec(FILES[0].parent / name, [*small, *SHRUNK[name]])
+    first = open_ledger(spec, f"sqlite:///{tmp_path}/study.db", create=True).ask()
+    assert first is not None
+    config = resolve(spec, first.params)
+    check_trial(config, classes=("a", "b"))
+    runtime = Runtime(device="cpu", cache=CachePaths(tmp_path / "cache"))
+    history = list(run_trial(config, TrialPaths(tmp_path / "trial"), runtime=runtime))
+    assert [metrics.epoch for metrics in history] == list(range(1, config.train.epochs + 1))

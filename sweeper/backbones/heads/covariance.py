@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sweeper.backbones.heads.precision import in_float32
+
 
 class CovariancePool(nn.Module):
     """Channels are reduced, their covariance over the tokens is taken, and the upper half of its root returned."""
@@ -29,7 +31,7 @@ class CovariancePool(nn.Module):
         """Returns (B, channels x (channels + 1) / 2) of (B, N, C)."""
         reduced = self.act(self.norm(self.reduce(tokens).transpose(1, 2)))
         # A root amplifies errors of small eigenvalues: float32 whatever the model runs in.
-        with torch.autocast(tokens.device.type, enabled=False):
+        with in_float32(tokens.device):
             covariance = covariance_of(reduced.float())
             root = matrix_sqrt(covariance, iterations=self.iterations)
             if self.eigen_branch:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.backbones.heads.covariance import CovariancePool
+from sweeper.backbones.heads.precision import in_float32
 from sweeper.spec.head import HeadSpec
 
 _LEAST = 1e-6
@@ -35,7 +36,7 @@ class GeMPool(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns (B, C) of (B, N, C); negative values count as nearly 0."""
         # In float32 whatever the model runs in: powers and their roots leave the range of bf16's precision.
-        with torch.autocast(tokens.device.type, enabled=False):
+        with in_float32(tokens.device):
             powered = tokens.float().clamp(min=_LEAST).pow(self.power)
             return powered.mean(dim=1).pow(1.0 / self.power)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -144,3 +145,21 @@ def test_a_file_that_holds_more_than_tensors_is_refused(make_config: MakeConfig,
     assert refusal(make_config(), file) == (
         f"A weights file must hold named tensors and nothing else, but `{file}` does not; save `model.state_dict()`."
     )
+
+
+def test_an_encoder_trained_on_tokens_begins_a_new_norm_where_features_are_pooled(
+    make_config: Callable[..., TrialConfig], tmp_path: Path
+) -> None:
+    """MAE's ViT-Huge, made small, from 224 px to 448 px."""
+    small = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+    encoder = timm.create_model("vit_huge_patch14_224.mae", num_classes=0, **small)
+    torch.nn.init.normal_(encoder.norm.weight)
+    file = tmp_path / "mae.safetensors"
+    save_file(encoder.state_dict(), file)
+    config = make_config(
+        backbone="vit_huge_patch14_224.mae", backbone_args=small | {"global_pool": "avg"}, image_size=448
+    )
+    loaded = build_backbone(config, num_classes=3, weights=file).model.state_dict()
+    assert torch.equal(loaded["fc_norm.weight"], torch.ones(48))
+    assert torch.equal(loaded["blocks.1.mlp.fc1.weight"], encoder.state_dict()["blocks.1.mlp.fc1.weight"])
+    assert (encoder.pos_embed.shape[1], loaded["pos_embed"].shape[1]) == (16 * 16 + 1, 32 * 32 + 1)

@@ -69,14 +69,14 @@ def test_every_head_learns_on_every_layout(name: str, head: HeadSpec) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.type}-{head.blocks}-{head.dropout}")
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_head_is_attached_the_same_without_memory(name: str) -> None:
-    real, _ = headed(name, HeadSpec(type="covariance", channels=8))
+def test_a_head_is_attached_and_runs_the_same_without_memory(name: str, head: HeadSpec) -> None:
+    real, _ = headed(name, head)
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=9, **LAYOUTS[name])
-        without, _ = attach_head(
-            model, find_stages(model), HeadSpec(type="covariance", channels=8), num_classes=3, image_size=64
-        )
+        without, _ = attach_head(model, find_stages(model), head, num_classes=3, image_size=64)
+        assert without(torch.empty(2, 3, 64, 64)).shape == (2, 3)
     shapes = {key: tensor.shape for key, tensor in without.state_dict().items()}
     assert shapes == {key: tensor.shape for key, tensor in real.state_dict().items()}
 
