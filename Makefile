@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 QUICKSTART := sweeps/quickstart/resolved.yaml
 
+# natten is built against the torch that is installed: with its kernels where there is a GPU and CUDA's compiler, and
+# in pure Python elsewhere (seconds).
+NATTEN := natten==0.21.7
+NATTEN_BUILD := setuptools wheel packaging cmake ninja
+
 .PHONY: quickstart setup check test bench lock clean
 
 ## Run a small sweep on digits and print its leaderboard (the first call installs everything).
@@ -21,6 +26,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python '>=3.11,<3.14' $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(UV) pip install --quiet --python $(BIN)/python $(NATTEN_BUILD)
+	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps $(NATTEN)
 	@touch $@
 
 ## Format, lint, types and layers.

@@ -78,7 +78,7 @@ def test_gradients_equal_those_of_the_reference(height: int, width: int, kernel:
         torch.testing.assert_close(found, expected, atol=1e-9, rtol=0.0)
 
 
-@pytest.mark.parametrize(("height", "width", "dilation"), [(14, 14, 1), (14, 14, 2), (15, 17, 2), (28, 28, 4)])
+@pytest.mark.parametrize(("height", "width", "dilation"), [(14, 14, 1), (14, 14, 2), (15, 17, 2)])
 def test_without_a_bias_it_is_what_natten_computes(height: int, width: int, dilation: int) -> None:
     natten = pytest.importorskip("natten.functional", reason="natten is not installed")
     generator = torch.Generator().manual_seed(0)
