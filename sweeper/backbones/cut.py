@@ -1,94 +1,137 @@
 """A model is cut in two where its frozen part ends, so that what the frozen part gives can be kept.
 
 The model's forward pass is traced (torch.fx). A module whose parameters all lie on one side of the cut is one step of
-the trace, whatever it does inside; only what has parameters on both sides is looked into. The two halves share the
-model's modules: training, freezing and averaging go on as before.
+the trace, whatever it does inside; only a module with parameters on both sides, or one that holds all that trains, is
+looked into. The two halves share the model's modules: training, freezing and averaging go on as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import inspect
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import torch
 from timm.layers import get_notrace_functions
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from sweeper.errors import BackboneError
+
+_REFUSALS = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a trace, or a half that does not run by itself, raises."""
+_RANDOM: Final = re.compile(r"drop|bernoulli|multinomial|^rand|^normal_?$|^uniform_?$")
+"""Names of functions and methods that give something else every time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The two halves of a model."""
+    """The two halves of a model, in the mode (train or eval) that the model was in."""
 
+    name: str
+    """The model's class."""
     prefix: fx.GraphModule
     """Images (B, 3, S, S) to one or more features (B, ...), a tuple."""
     rest: fx.GraphModule
-    """The features, and metadata (B, 7) behind them where the model was traced with it, to scores (B, C)."""
+    """The features, and metadata (B, 7) behind them where the model was cut for it, to scores (B, C)."""
+
+    @torch.no_grad()
+    def check(self, images: Tensor, *metadata: Tensor) -> None:
+        """Passes a batch through both halves, on the meta device if it lies there.
+
+        Raises:
+            BackboneError: a half does not run, or what the first gives has not one row for each image.
+        """
+        try:
+            features: tuple[object, ...] = self.prefix(images)
+            given = [tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in features]
+            if any(not isinstance(one, tuple) or one[:1] != images.shape[:1] for one in given):
+                raise _uncuttable(self.name, f"its frozen stages give {given} for {len(images)} images")
+            self.rest(*features, *metadata)
+        except _REFUSALS as error:
+            raise _uncuttable(self.name, error) from error
 
 
 def cut(model: nn.Module, frozen: Collection[str], *, metadata: bool = False) -> Cut:
-    """Cuts `model` behind all that depends on no other parameters than the frozen ones.
+    """Cuts `model` behind all that depends on the images and the frozen parameters alone and is not random.
 
     Args:
-        model: the forward pass takes images, and perhaps metadata.
-        frozen: names of the parameters before the cut.
+        model: its forward pass takes images, and perhaps metadata.
+        frozen: names of the parameters before the cut; what holds no others must be in eval mode when it runs.
         metadata: whether metadata will be given; it goes into the second half.
 
     Raises:
-        BackboneError: the model cannot be traced, or what its halves exchange cannot be kept.
+        BackboneError: the model cannot be traced, or its second half needs the images themselves.
     """
+    names = frozenset(frozen)
     try:
-        graph = _Tracer(frozenset(frozen)).trace(model, None if metadata else _no_metadata(model))
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _uncuttable(model, reason) from error
-    early = _early(graph, model, frozenset(frozen))
-    late = [node for node in graph.nodes if node not in early]
-    # Sizes and constants are looked up once more in the second half: kept, they would be those of one batch.
-    again = _sources(late, lambda node: node in early and (_is_size(node) or node.op == "get_attr"))
-    border = _sources([*again, *late], lambda node: node in early and node not in again)
+        graph = _Tracer(model, names).trace(model, _defaults(model, metadata=metadata))
+    except _REFUSALS as error:
+        raise _uncuttable(type(model).__name__, error) from error
+    early = _early(graph, model, names)
+    rows = _rows(early)
+    # Sizes and tables are worked out once more in the second half: kept, they would be those of one batch.
+    again: set[fx.Node] = set()
+    for node in reversed(early):
+        if node not in rows and any(user in again or user not in early for user in node.users):
+            again.add(node)
+    border = [node for node in rows if any(user in again or user not in early for user in node.users)]
     if not border or any(node.op == "placeholder" for node in border):
-        raise _uncuttable(model, "its second half needs more of the first than features")
+        raise _uncuttable(type(model).__name__, "what follows its frozen stages needs the images themselves")
+    late = [node for node in graph.nodes if node in again or node not in early]
     return Cut(
-        prefix=_half(model, [node for node in graph.nodes if node in early], inputs=[], outputs=border),
-        rest=_half(model, [node for node in graph.nodes if node in again or node in late], inputs=border, outputs=None),
+        name=type(model).__name__,
+        prefix=_half(model, list(early), inputs=[], outputs=border),
+        rest=_half(model, late, inputs=border, outputs=None),
     )
 
 
 class _Tracer(fx.Tracer):
-    """Looks only into modules with parameters on both sides."""
+    """Looks only into modules with parameters on both sides, and into those that hold all that trains."""
 
-    def __init__(self, frozen: frozenset[str]) -> None:
+    def __init__(self, model: nn.Module, frozen: frozenset[str]) -> None:
         # Functions that timm marks as steps of their own: they decide by sizes, which a trace does not have.
         super().__init__(autowrap_functions=tuple(get_notrace_functions()))
         self._frozen = frozen
+        self._trained = {name for name, _ in model.named_parameters()} - frozen
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one step of the trace."""
-        sides = {f"{module_qualified_name}.{name}" in self._frozen for name, _ in m.named_parameters()}
-        return len(sides) < 2
+        names = {f"{module_qualified_name}.{name}" for name, _ in m.named_parameters()}
+        if names and names >= self._trained:
+            # Such as a head, whose pooling stands before the classifier and need not be done again.
+            return any(True for _ in m.parameters(recurse=False))
+        return names <= self._frozen or not names & self._frozen
 
 
-def _no_metadata(model: nn.Module) -> dict[str, Any] | None:
-    takes = "metadata" in model.forward.__code__.co_varnames
-    return {"metadata": None} if takes else None
+def _defaults(model: nn.Module, *, metadata: bool) -> dict[str, Any]:
+    """Returns the arguments that the forward pass can do without, as it then takes them.
+
+    Traced as unknown values they would send a ViT's tokens through the branch for attention masks.
+    """
+    parameters = inspect.signature(model.forward).parameters.values()
+    optional = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    return {name: value for name, value in optional.items() if not (metadata and name == "metadata")}
 
 
-def _early(graph: fx.Graph, model: nn.Module, frozen: frozenset[str]) -> set[fx.Node]:
-    """Returns the steps that depend on the images and frozen parameters alone, and are not random."""
-    early: set[fx.Node] = set()
+def _early(graph: fx.Graph, model: nn.Module, frozen: frozenset[str]) -> dict[fx.Node, None]:
+    """Returns, in order, the steps that depend on the images and frozen parameters alone, and are not random."""
+    early: dict[fx.Node, None] = {}
     images = next(node for node in graph.nodes if node.op == "placeholder")
-    constants = frozen | {name for name, _ in model.named_buffers()}
+    trained = {name for name, _ in model.named_parameters()} - frozen
     for node in graph.nodes:
         if node.op == "call_module":
             steady = _is_steady(model.get_submodule(node.target), node.target, frozen)
         elif node.op == "get_attr":
-            steady = node.target in constants
+            steady = node.target not in trained
+        elif node.op in ("call_function", "call_method"):
+            name = getattr(node.target, "__name__", str(node.target))
+            steady = not _RANDOM.search(name) and not node.kwargs.get("dropout_p")
         else:
-            steady = node is images or node.op in ("call_function", "call_method")
+            steady = node is images
         if steady and all(source in early for source in node.all_input_nodes):
-            early.add(node)
+            early[node] = None
     return early
 
 
@@ -101,24 +144,20 @@ def _is_steady(module: nn.Module, name: str, frozen: frozenset[str]) -> bool:
     return not moves or getattr(module, "p", getattr(module, "drop_prob", None)) == 0.0
 
 
-def _sources(nodes: Iterable[fx.Node], wanted: Callable[[fx.Node], bool]) -> list[fx.Node]:
-    """Returns the wanted steps that the given ones depend on, directly or through other wanted ones."""
-    found: dict[fx.Node, None] = {}
-    waiting = list(nodes)
-    while waiting:
-        for source in waiting.pop().all_input_nodes:
-            if wanted(source) and source not in found:
-                found[source] = None
-                if _is_size(source):
-                    waiting.append(source)
-    return list(found)
+def _rows(early: Collection[fx.Node]) -> dict[fx.Node, None]:
+    """Returns, in order, the steps whose values differ from image to image; not sizes, nor what follows from them."""
+    rows: dict[fx.Node, None] = {}
+    for node in early:
+        if node.op == "placeholder" or (not _is_lookup(node) and any(one in rows for one in node.all_input_nodes)):
+            rows[node] = None
+    return rows
 
 
-def _is_size(node: fx.Node) -> bool:
-    """Whether a step gives a size and not a tensor."""
+def _is_lookup(node: fx.Node) -> bool:
+    """Whether a step asks a tensor for its size or type."""
     if node.op == "call_method":
         return node.target in ("size", "dim", "numel")
-    return node.op == "call_function" and (node.target is getattr or any(map(_is_size, node.all_input_nodes)))
+    return node.target is getattr and node.args[1] in ("shape", "ndim", "dtype", "device")
 
 
 def _half(
@@ -128,8 +167,6 @@ def _half(
     half = fx.Graph()
     known = {node: half.placeholder(f"features_{number}") for number, node in enumerate(inputs)}
     for node in steps:
-        if node.op == "placeholder" and not node.users:
-            continue  # metadata that the trace was told is not there
         known[node] = half.node_copy(node, known.__getitem__)
     if outputs is not None:
         half.output(tuple(known[node] for node in outputs))
@@ -137,8 +174,9 @@ def _half(
     return fx.GraphModule(model, half)
 
 
-def _uncuttable(model: nn.Module, reason: str) -> BackboneError:
+def _uncuttable(name: str, reason: str | Exception) -> BackboneError:
+    lines = str(reason).splitlines() or [type(reason).__name__]
     return BackboneError(
-        f"`cache_features` needs a backbone that can be cut behind its frozen stages, but `{type(model).__name__}` "
-        f"cannot ({reason}); set it to 0, or choose another `freeze_depth`."
+        f"`cache_features` needs a backbone that can be cut behind its frozen stages, but `{name}` cannot ({lines[0]});"
+        " set it to 0, or choose another `freeze_depth`."
     )

@@ -17,12 +17,14 @@ from sweeper.spec.data import DigitsData
 from sweeper.spec.trial import TrialConfig
 
 SHOWN: Final = (
-    "nat_mini", "nat_tiny", "nat_small", "nat_base", "dinat_mini", "dinat_tiny", "dinat_small", "dinat_base",
-    "dinat_large", "dinat_s_tiny", "dinat_s_small", "dinat_s_base", "dinat_s_large", "davit_tiny.msft_in1k",
+    "nat_mini.shi_in1k", "dinat_mini.shi_in1k", "dinat_s_tiny.shi_in1k", "davit_tiny.msft_in1k",
     "maxvit_tiny_rw_224.sw_in1k", "vit_huge_patch14_224.mae", "senet154.gluon_in1k", "tf_efficientnet_b5.ns_jft_in1k",
     "metafg_2", "metafg_meta_2", "tf_efficientnet_lite0.in1k",
 )  # fmt: skip
-"""The study's four backbones, the systems it cites, and the one whose weights come with sweeper."""
+"""One of each family: the study's backbones, the systems it cites, and the one whose weights come with sweeper.
+
+Every search space file of this repository has its backbone here.
+"""
 _STEPS: Final = (1, 14, 16, 32, 64)
 """Steps in image size that are tried, in pixels: any size, patches, and the usual output strides and windows."""
 _CLASSES: Final = 1000

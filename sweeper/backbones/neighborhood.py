@@ -129,41 +129,49 @@ def _mask(rows: _Axis, columns: _Axis, bias: Tensor | None, query: Tensor) -> Te
 
 
 def _axis(length: int, kernel_size: int, dilation: int, device: torch.device) -> _Axis:
-    longest = -(-length // dilation)
-    size = longest if longest <= _DENSE * kernel_size else kernel_size
-    window = min(longest, size + kernel_size - 1)
+    longest, size, window = _sides(length, kernel_size, dilation)
     tiles = dilation * -(-longest // size)
-    tables = _Tables(*_tables(length, kernel_size, dilation, device))
+    tables = _tables(length, kernel_size, dilation, device)
     dense = longest == kernel_size and length % dilation == 0
     return _Axis(_Cut(tiles, size, tables.queries), _Cut(tiles, window, tables.keys), tables, masked=not dense)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _tables(length: int, kernel_size: int, dilation: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Returns the fields of `_Tables`, to the compiler constants."""
+def _sides(length: int, kernel_size: int, dilation: int) -> tuple[int, int, int]:
+    """Returns the pixels of the longest group, of a tile's queries and of its keys."""
+    longest = -(-length // dilation)
+    size = longest if longest <= _DENSE * kernel_size else kernel_size
+    return longest, size, min(longest, size + kernel_size - 1)
+
+
+def _tables(length: int, kernel_size: int, dilation: int, device: torch.device) -> _Tables:
+    # The compiler makes them in its graph: to it a length may be a symbol, which no cache can look up.
+    if torch.compiler.is_compiling():
+        return _made_tables(length, kernel_size, dilation, device)
     return _kept_tables(length, kernel_size, dilation, device)
 
 
 @lru_cache(maxsize=256)
-def _kept_tables(length: int, kernel_size: int, dilation: int, device: torch.device) -> tuple[Tensor, ...]:
-    cpu = torch.device("cpu")  # said at each step: a model may be built under another default device
-    group = torch.arange(dilation, device=cpu)[:, None, None]
-    lengths = (length - group + dilation - 1) // dilation
-    longest = -(-length // dilation)
-    size = longest if longest <= _DENSE * kernel_size else kernel_size
-    window = min(longest, size + kernel_size - 1)
+def _kept_tables(length: int, kernel_size: int, dilation: int, device: torch.device) -> _Tables:
+    # Tensors made in inference mode could not be used in training later.
+    with torch.inference_mode(False):
+        return _made_tables(length, kernel_size, dilation, device)
 
-    query = torch.arange(-(-longest // size) * size, device=cpu).view(1, -1, size)
+
+def _made_tables(length: int, kernel_size: int, dilation: int, device: torch.device) -> _Tables:
+    longest, size, window = _sides(length, kernel_size, dilation)
+    group = torch.arange(dilation, device=device)[:, None, None]
+    lengths = (length - group + dilation - 1) // dilation
+    query = torch.arange(-(-longest // size) * size, device=device).view(1, -1, size)
     query = torch.minimum(query, lengths - 1)
     start = torch.minimum((query - kernel_size // 2).clamp(min=0), lengths - kernel_size)
-    key = torch.minimum(start[..., :1], (lengths - window).clamp(min=0)) + torch.arange(window, device=cpu)
+    key = torch.minimum(start[..., :1], (lengths - window).clamp(min=0)) + torch.arange(window, device=device)
     inside = (key[:, :, None] >= start[..., None]) & (key[:, :, None] < start[..., None] + kernel_size)
     relative = (key[:, :, None] - query[..., None] + kernel_size - 1).clamp(0, 2 * kernel_size - 2)
-    position = torch.arange(length, device=cpu)
-    return (
-        (query * dilation + group).flatten().to(device),
-        (torch.minimum(key, lengths - 1) * dilation + group).flatten().to(device),
-        (position % dilation * query[0].numel() + position // dilation).to(device),
-        relative.flatten(0, 1).to(device),
-        inside.flatten(0, 1).to(device),
+    position = torch.arange(length, device=device)
+    return _Tables(
+        queries=(query * dilation + group).flatten(),
+        keys=(torch.minimum(key, lengths - 1) * dilation + group).flatten(),
+        back=position % dilation * query[0].numel() + position // dilation,
+        relative=relative.flatten(0, 1),
+        inside=inside.flatten(0, 1),
     )

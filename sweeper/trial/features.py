@@ -6,26 +6,31 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import final
+from functools import cached_property
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from sweeper.backbones import Backbone, build_backbone
 from sweeper.backbones.cut import Cut, cut
 from sweeper.data import Batch, DeviceBatch
 from sweeper.errors import SpecError
+from sweeper.paths import CachePaths
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine
 from sweeper.trial.feature_store import Features, FeatureStore
 from sweeper.trial.feed import Feed, ImageFeed, Pending
 from sweeper.trial.phases import Phase, phases_of
 
-_BATCH_SETTINGS = {"mixup", "cutmix", "mix_prob", "hide_metadata"}
+_FORMAT_VERSION: Final = 1
+"""Part of the key: raise it with any change of the files' layout or of how images are augmented."""
+_BATCH_SETTINGS: Final = {"mixup", "cutmix", "mix_prob", "hide_metadata"}
 """Settings of `augment` that do not act on an image by itself."""
+_MOST_IMAGES: Final = 64
+"""In one pass of the frozen stages: a batch that fits into memory as features may not fit as images."""
 
 
 def check_cache_features(config: TrialConfig, *, num_classes: int, num_stages: int) -> None:
@@ -40,15 +45,12 @@ def check_cache_features(config: TrialConfig, *, num_classes: int, num_stages: i
     phases = [phase for phase in phases_of(config, num_stages=num_stages) if is_cached(phase)]
     if not phases:
         raise SpecError("`cache_features` keeps what frozen stages give, but no stage is frozen; raise `freeze_depth`.")
-    if config.augment.mixup or config.augment.cutmix:
+    if any(phase.config.augment.mixup or phase.config.augment.cutmix for phase in phases):
         raise SpecError("`cache_features` keeps features of single images; set `augment.mixup` and `cutmix` to 0.")
     if config.train.teacher is not None:
         raise SpecError("A teacher needs the images, which `cache_features` leaves out; give up one of the two.")
     for phase in phases:
-        with torch.device("meta"):
-            backbone = build_backbone(phase.config, num_classes=num_classes, weights=None)
-        _frozen(backbone, phase)
-        cut(backbone.model, _prefix(backbone, phase), metadata=backbone.takes_metadata)
+        _check_cut(phase, num_classes=num_classes)
 
 
 def is_cached(phase: Phase) -> bool:
@@ -59,16 +61,21 @@ def is_cached(phase: Phase) -> bool:
 @final
 @dataclass(frozen=True, eq=False)
 class FeatureFeed(Feed):
-    """Features through what of the model is not frozen; epoch e trains on view (e - 1) mod N + 1."""
+    """Features through what of the model is not frozen; epoch e trains on view (e - 1) mod N + 1.
 
+    View v of an image is the image as epoch v augments it, so that with N epochs or less nothing is different.
+    """
+
+    phase: Phase
     images: ImageFeed
-    views: int
-    store: FeatureStore
+    """What the features are computed from."""
     backbone: Backbone
-    prefix: frozenset[str]
-    """Names of the parameters before the cut."""
+    """On the device, and frozen as it is to be."""
     machine: Machine
-    _kept: dict[str, Features] = field(default_factory=dict)
+    cache: CachePaths
+    data: str
+    """The fingerprint of the images."""
+    _opened: dict[str, Features] = field(default_factory=dict)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -77,43 +84,54 @@ class FeatureFeed(Feed):
 
     def epoch(self, epoch: int) -> Generator[Pending, None, None]:
         """Yields the batches of epoch `epoch`, computing its view first if nobody has."""
-        view = (epoch - 1) % self.views + 1
-        loader = self.images.train
-        features = self._features(f"train-{view:04d}", len(loader.split), partial(loader.view, view))
+        loader, view = self.images.train, self._view(epoch)
+        features = self._features(_train_view(view), loader.view(view))
         for indices in loader.batches(epoch):
-            metadata = loader.metadata_of(epoch, indices)
-            yield self._pending(features, indices, loader.split.labels[indices], metadata)
+            yield self._pending(features, indices, loader.split.labels[indices], loader.metadata_of(epoch, indices))
 
     def validation(self) -> Iterator[Pending]:
         """Yields the features of all validation images."""
         loader = self.images.val
-        features = self._features("val", len(loader.split), lambda: loader)
+        features = self._features("val", loader)
         for first in range(0, len(loader.split), loader.batch_size):
             indices = np.arange(first, min(first + loader.batch_size, len(loader.split)))
             metadata = None if loader.metadata is None else loader.metadata[indices]
             yield self._pending(features, indices, loader.split.labels[indices], metadata)
 
     def network(self, model: nn.Module) -> Callable[..., Tensor]:
-        """Returns what of `model` comes after the frozen stages."""
+        """Returns what of `model` comes after the frozen stages, in the mode that it is in now."""
         return self._cut(model).rest
 
+    def _view(self, epoch: int) -> int:
+        return (epoch - 1) % self.phase.config.train.cache_features + 1
+
     def _cut(self, model: nn.Module) -> Cut:
-        return cut(model, self.prefix, metadata=self.images.train.metadata is not None)
+        frozen = _frozen_parameters(self.backbone, self.phase)
+        return cut(model, frozen, metadata=self.images.train.metadata is not None)
 
-    def _features(self, name: str, num_images: int, batches: Callable[[], Iterable[Batch]]) -> Features:
-        if name not in self._kept:
-            self._kept[name] = self.store.get(name, num_images=num_images, compute=self._compute(batches))
-        return self._kept[name]
+    @cached_property
+    def _prefix(self) -> fx.GraphModule:
+        return self._cut(self.backbone.model).prefix
 
-    def _compute(
-        self, batches: Callable[[], Iterable[Batch]]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], tuple[Tensor, ...]]]:
-        prefix = self._cut(self.backbone.model).prefix
-        for batch in batches():
-            images = self.images.preprocess(batch).inputs[0]
-            with torch.no_grad(), self.machine.autocast():
-                features = prefix(images)
-            yield batch.indices.numpy(), features
+    @cached_property
+    def _store(self) -> FeatureStore:
+        # Not made before the first batch is asked for: a trial that goes on has its own weights back only then.
+        key = feature_key(self._prefix, self.phase, self.backbone, data=self.data, bf16=self.machine.bf16)
+        views = {self._view(epoch) for epoch in range(self.phase.first, self.phase.last + 1)}
+        sizes = {_train_view(view): len(self.images.train.split) for view in views}
+        return FeatureStore(self.cache.features(key), views=sizes | {"val": len(self.images.val.split)})
+
+    def _features(self, name: str, batches: Iterable[Batch]) -> Features:
+        if name not in self._opened:
+            self._opened[name] = self._store.get(name, compute=self._compute(batches))
+        return self._opened[name]
+
+    def _compute(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, ...]]:
+        for batch in batches:
+            for part in self.images.preprocess(batch).parts(_MOST_IMAGES):
+                with torch.no_grad(), self.machine.autocast():
+                    features = self._prefix(part.inputs[0])
+                yield features
 
     def _pending(
         self,
@@ -131,49 +149,45 @@ class FeatureFeed(Feed):
         return Pending(len(indices), to_device)
 
 
-def open_feature_feed(
-    phase: Phase, images: ImageFeed, backbone: Backbone, *, machine: Machine, store: FeatureStore
-) -> FeatureFeed:
-    """Opens the kept features of a phase.
-
-    Args:
-        phase: which epochs.
-        images: what the features are computed from.
-        backbone: on the device, and frozen as it is to be.
-        machine: what it runs on.
-        store: named by `feature_key`.
-    """
-    return FeatureFeed(images, phase.config.train.cache_features, store, backbone, _prefix(backbone, phase), machine)
-
-
-def feature_key(phase: Phase, backbone: Backbone, *, data: str, bf16: bool) -> str:
+def feature_key(prefix: fx.GraphModule, phase: Phase, backbone: Backbone, *, data: str, bf16: bool) -> str:
     """Returns sixteen hexadecimal digits that change with anything the features of a phase depend on.
 
     Args:
-        phase: which epochs.
-        backbone: frozen as it is to be; its frozen weights themselves count, wherever they come from.
+        prefix: what computes them; its steps and its weights count, wherever those come from.
+        phase: whose augmentation and seed count.
+        backbone: what the prefix was cut from.
         data: the fingerprint of the images.
         bf16: whether the forward pass runs in bf16.
     """
-    prefix, parameters = _prefix(backbone, phase), dict(backbone.model.named_parameters())
-    augment = phase.config.augment.model_dump(mode="json", exclude=_BATCH_SETTINGS)
-    numbers = (backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct, phase.config.seed, bf16)
-    digest = hashlib.sha256(json.dumps([data, backbone.name, augment, numbers]).encode())
-    for name, tensor in sorted(backbone.model.state_dict().items()):
-        if name in prefix or name not in parameters:
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    config = phase.config
+    augment = config.augment.model_dump(mode="json", exclude=_BATCH_SETTINGS)
+    model = (backbone.name, config.backbone_args, str(prefix.code))
+    numbers = (backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct, config.seed, bf16)
+    settings = json.dumps([_FORMAT_VERSION, data, model, augment, numbers], sort_keys=True)
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(prefix.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
-def _frozen(backbone: Backbone, phase: Phase) -> None:
+def _train_view(view: int) -> str:
+    return f"train-{view:04d}"
+
+
+def _check_cut(phase: Phase, *, num_classes: int) -> None:
     train = phase.config.train
-    backbone.freeze(train.freeze_depth, tune=train.tune, last_norm=phase.last_norm)
-    backbone.train()
+    with torch.device("meta"):
+        backbone = build_backbone(phase.config, num_classes=num_classes, weights=None)
+        backbone.freeze(train.freeze_depth, tune=train.tune, last_norm=phase.last_norm)
+        backbone.eval()
+        halves = cut(backbone.model, _frozen_parameters(backbone, phase), metadata=backbone.takes_metadata)
+        metadata = (torch.empty(2, 7),) if backbone.takes_metadata else ()
+        halves.check(torch.empty(2, 3, backbone.image_size, backbone.image_size), *metadata)
 
 
-def _prefix(backbone: Backbone, phase: Phase) -> frozenset[str]:
-    """Returns the names of the frozen parameters in the frozen stages."""
+def _frozen_parameters(backbone: Backbone, phase: Phase) -> frozenset[str]:
+    """Returns the names of the parameters in the frozen stages, but for a last norm that trains even so."""
     parameters = dict(backbone.model.named_parameters())
     stages = backbone.stages[: phase.config.train.freeze_depth]
     names = (name for stage in stages for name in stage.parameters)

@@ -16,8 +16,7 @@ from sweeper.paths import CachePaths
 from sweeper.spec.data import DataSpec, FolderData
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine
-from sweeper.trial.feature_store import FeatureStore
-from sweeper.trial.features import check_cache_features, feature_key, is_cached, open_feature_feed
+from sweeper.trial.features import FeatureFeed, check_cache_features, is_cached
 from sweeper.trial.feed import Feed, open_image_feed
 from sweeper.trial.learner import Learner
 from sweeper.trial.optimizer import check_optimizer
@@ -92,9 +91,9 @@ class Setup:
         images = open_image_feed(phase, self.images, backbone, machine=self.machine, threads=self.threads)
         if not is_cached(phase):
             return images
-        key = feature_key(phase, backbone, data=self.images.fingerprint, bf16=self.machine.bf16)
-        store = FeatureStore(self.cache.features(key))
-        return open_feature_feed(phase, images, backbone, machine=self.machine, store=store)
+        return FeatureFeed(
+            phase, images, backbone, machine=self.machine, cache=self.cache, data=self.images.fingerprint
+        )
 
 
 def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:

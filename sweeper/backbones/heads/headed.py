@@ -26,7 +26,7 @@ class HeadedModel(nn.Module):
         self.takes_metadata = bool(getattr(encoder, "takes_metadata", False))
         self.encoder = encoder
         self.layout = layout
-        self.prefix_tokens = int(getattr(encoder, "num_prefix_tokens", 0)) if layout == "NLC" else 0
+        self.prefix_tokens = _prefix_tokens(encoder) if layout == "NLC" else 0
         self.blocks = blocks_of(head, features=features)
         pool = pool_of(head, features=features)
         classifier = classifier_of(head, features=pool.out_features, num_classes=num_classes)
@@ -72,16 +72,25 @@ def attach_head(
     Raises:
         BackboneError: the model gives no features that such a head can take.
     """
-    model.reset_classifier(0, "")  # type: ignore[operator]
+    _take_apart(model)
     place = next(model.parameters())
     with torch.no_grad():
         features = model.eval()(torch.zeros(1, 3, image_size, image_size, device=place.device, dtype=place.dtype))
     layout, channels = _layout(features, model)
     model.train()
-    if layout == "NC" and (head.blocks or head.type in ("gem", "covariance", "seb")):
+    needs_map = head.blocks > 0 or head.type in ("gem", "covariance", "seb")
+    if needs_map and layout == "NC":
         raise BackboneError(
             f"A head of type `{head.type}` with {head.blocks} extra blocks needs a map of features, but "
             f"`{type(model).__name__}` gives one vector an image; use `linear`, `mlp` or `cosine` without blocks."
+        )
+    # One position has no covariance, so that all images would get the same scores.
+    least, found = 2 if head.type in ("covariance", "seb") else 1, _positions(features, layout, model)
+    if found < least:
+        raise BackboneError(
+            f"A head of type `{head.type}` needs features at {least} or more positions of an image, but "
+            f"`{type(model).__name__}` gives {found} for {image_size} px; set a larger `image_size`, or choose another "
+            "head or backbone."
         )
     headed = HeadedModel(model, head, features=channels, layout=layout, num_classes=num_classes)
     encoder = {name for name, _ in headed.named_parameters() if name.startswith("encoder.")}
@@ -93,10 +102,35 @@ def attach_head(
     return headed, (*renamed, Stage(stages[-1].name, own))
 
 
-def _layout(features: Tensor, model: nn.Module) -> tuple[Layout, int]:
+def _take_apart(model: nn.Module) -> None:
+    """Takes the classifier and the pooling from a timm model, in place."""
+    try:
+        model.reset_classifier(0, "")  # type: ignore[operator]
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+        raise BackboneError(
+            f"A head of ours takes features that are not pooled, but `{type(model).__name__}` does not give them "
+            f"({str(error).rstrip('.')}); use its own: `head: {{type: linear}}` without blocks and dropout."
+        ) from error
+
+
+def _prefix_tokens(model: nn.Module) -> int:
+    """Returns how many tokens stand before those of the image; VOLO has one and does not say so."""
+    unsaid = isinstance(getattr(model, "cls_token", None), nn.Parameter)
+    return int(getattr(model, "num_prefix_tokens", unsaid))
+
+
+def _positions(features: Tensor, layout: Layout, model: nn.Module) -> int:
+    """Returns at how many places of an image there are features."""
+    if layout == "NLC":
+        return features.shape[1] - _prefix_tokens(model)
+    return features[0].numel() // features.shape[1 if layout == "NCHW" else -1]
+
+
+def _layout(features: object, model: nn.Module) -> tuple[Layout, int]:
     """Returns how the features of one image lie, and how many channels they have."""
     channels = {getattr(model, "num_features", None), getattr(model, "head_hidden_size", None)}
-    shape = tuple(features.shape)
+    shape = tuple(features.shape) if isinstance(features, Tensor) else ()
+    given = f"a tensor of shape `{shape}`" if shape else f"a `{type(features).__name__}`"
     if len(shape) == 4 and shape[1] in channels and getattr(model, "output_fmt", "NCHW") != "NHWC":
         return "NCHW", shape[1]
     if len(shape) == 4 and shape[3] in channels:
@@ -107,5 +141,5 @@ def _layout(features: Tensor, model: nn.Module) -> tuple[Layout, int]:
         return "NC", shape[1]
     raise BackboneError(
         f"A head takes the features of a backbone as a map, as tokens or as a vector, but `{type(model).__name__}` "
-        f"gives something of shape `{shape}`; use `head: {{type: linear}}`."
+        f"gives {given}; use its own: `head: {{type: linear}}` without blocks and dropout."
     )

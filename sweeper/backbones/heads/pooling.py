@@ -37,8 +37,11 @@ class GeMPool(nn.Module):
         """Returns (B, C) of (B, N, C); negative values count as nearly 0."""
         # In float32 whatever the model runs in: powers and their roots leave the range of bf16's precision.
         with in_float32(tokens.device):
-            powered = tokens.float().clamp(min=_LEAST).pow(self.power)
-            return powered.mean(dim=1).pow(1.0 / self.power)
+            floored = tokens.float().clamp(min=_LEAST)
+            # Relative to the largest: the powers of a channel that is small everywhere would all underflow to zero.
+            largest = floored.amax(dim=1, keepdim=True).detach()
+            powered = (floored / largest).pow(self.power)
+            return largest.squeeze(1) * powered.mean(dim=1).pow(1.0 / self.power)
 
 
 def pool_of(head: HeadSpec, *, features: int) -> AveragePool | GeMPool | CovariancePool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
-from sweeper.errors import ResourceError, SpecError
+from sweeper.backbones import build_backbone
+from sweeper.errors import BackboneError, SpecError
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.feature_store import FeatureStore, Rows
+from sweeper.trial.feature_store import FeatureStore, ViewManifest
 from sweeper.trial.features import check_cache_features
 from sweeper.trial.run import Runtime, run_trial
 
@@ -52,28 +55,56 @@ def test_with_a_view_for_each_epoch_the_training_is_the_one_without(
     assert {name.partition("/")[2] for name in views(runtime)} == {"train-0001", "train-0002", "train-0003", "val"}
 
 
-def test_views_come_round_again_and_trials_share_them(
-    make_config: MakeConfig, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    computed: list[str] = []
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all views that are computed during the test."""
+    names: list[str] = []
     write = FeatureStore._write
 
-    def counted(self: FeatureStore, name: str, num_images: int, batches: Iterator[Rows]) -> None:
-        computed.append(name)
-        write(self, name, num_images, batches)
+    def counted(self: FeatureStore, name: str, batches: Iterator[Sequence[Tensor]]) -> ViewManifest:
+        names.append(name)
+        return write(self, name, batches)
 
     monkeypatch.setattr(FeatureStore, "_write", counted)
+    return names
+
+
+def test_views_come_round_again_and_trials_share_them(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path, computed: list[str]
+) -> None:
     train = {"epochs": 4, "freeze_depth": 2, "cache_features": 2}
     run(make_config(train=train), tmp_path / "first", runtime)
     assert sorted(computed) == ["train-0001", "train-0002", "val"]
-    run(make_config(train=train | {"lr": 5e-3, "layer_decay": 0.5, "batch_size": 16}), tmp_path / "second", runtime)
+    others = {"lr": 5e-3, "layer_decay": 0.5, "batch_size": 16, "ema_decay": 0.9, "tune": "lora"}
+    run(make_config(train=train | others, augment={"hide_metadata": 0.5}), tmp_path / "second", runtime)
     assert len(computed) == 3
-    run(make_config(train=train | {"freeze_depth": 3}), tmp_path / "deeper", runtime)
-    assert len(computed) == 6
-    run(make_config(train=train, augment={"hflip": 0.5}), tmp_path / "flipped", runtime)
-    assert len(computed) == 9
-    run(make_config(train=train, seed=1), tmp_path / "seeded", runtime)
-    assert len(computed) == 12
+    run(make_config(train=train | {"cache_features": 3}), tmp_path / "more", runtime)
+    assert computed[3:] == ["train-0003"]
+
+
+def test_whatever_acts_on_features_keeps_them_apart(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path, computed: list[str]
+) -> None:
+    train = {"epochs": 1, "freeze_depth": 2, "cache_features": 1}
+    weights = tmp_path / "weights.safetensors"
+    config = make_config(train=train)
+    save_file(
+        build_backbone(config.model_copy(update={"seed": 5}), num_classes=4, weights=None).model.state_dict(), weights
+    )
+    changes: list[dict[str, Any]] = [
+        {},
+        {"train": train | {"freeze_depth": 3}},
+        {"train": train | {"precision": "bf16"}},
+        {"augment": {"hflip": 0.5}},
+        {"seed": 1},
+        {"weights": str(weights)},
+        {"backbone_args": {"act_layer": "gelu"}},
+        {"data": config.data.model_copy(update={"image_size": 64})},
+    ]
+    for number, change in enumerate(changes):
+        run(make_config(**{"train": train} | change), tmp_path / str(number), runtime)
+        assert len(computed) == 2 * (number + 1), change
+    assert len({name.partition("/")[0] for name in views(runtime)}) == len(changes)
 
 
 @BACKBONES
@@ -92,68 +123,28 @@ def test_stop_and_resume_equal_an_uninterrupted_run(
     assert all(torch.equal(tensor, other[name]) for name, tensor in last.items())
 
 
+def test_features_of_trained_weights_are_not_kept_as_those_of_the_first_ones(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path
+) -> None:
+    """The last phase freezes stages that were trained before it; a trial that goes on in it starts from a file."""
+    train = {"epochs": 4, "freeze_depth": 1, "cache_features": 2, "fixres": {"epochs": 3, "image_size": 32}}
+    config = make_config(train=train)
+    stopped = run_trial(config, TrialPaths(tmp_path / "stopped"), runtime=runtime)
+    next(stopped), next(stopped)
+    stopped.close()
+    before = views(runtime)
+    resumed = run(config, tmp_path / "stopped", runtime)
+    assert {name.partition("/")[0] for name in views(runtime)} == {name.partition("/")[0] for name in before}
+    whole = run(config, tmp_path / "whole", replace(runtime, cache=CachePaths(tmp_path / "another cache")))
+    assert [metrics.train_loss for metrics in resumed] == [metrics.train_loss for metrics in whole]
+
+
 def test_only_phases_with_frozen_stages_keep_features(
     make_config: MakeConfig, runtime: Runtime, tmp_path: Path
 ) -> None:
     train = {"epochs": 3, "cache_features": 4, "probe": {"epochs": 2}, "freeze_depth": 0}
     run(make_config(train=train), tmp_path / "trial", runtime)
     assert {name.partition("/")[2] for name in views(runtime)} == {"train-0001", "train-0002", "val"}
-
-
-def batches(*, seed: int = 0) -> Iterator[Rows]:
-    generator = torch.Generator().manual_seed(seed)
-    for first in (0, 3):
-        rows = torch.randn(3, 2, 4, generator=generator)
-        yield np.arange(first, first + 3), (rows, rows[:, 0].bfloat16())
-
-
-def test_a_store_gives_back_what_it_was_given_in_its_type(tmp_path: Path) -> None:
-    features = FeatureStore(tmp_path).get("val", num_images=6, compute=batches())
-    given = [torch.cat(tensors) for tensors in zip(*(tensors for _, tensors in batches()), strict=True)]
-    for kept, expected in zip(features.rows(np.array([5, 0, 3])), given, strict=True):
-        assert kept.dtype == expected.dtype
-        assert torch.equal(kept, expected[[5, 0, 3]])
-
-
-@pytest.mark.parametrize("damage", ["cut", "missing", "unfinished"])
-def test_a_view_that_is_not_whole_is_computed_again(tmp_path: Path, damage: str) -> None:
-    store = FeatureStore(tmp_path)
-    store.get("val", num_images=6, compute=batches(seed=1))
-    file = tmp_path / "val-0.npy"
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[:-1])
-    elif damage == "missing":
-        file.unlink()
-    else:
-        (tmp_path / "val.json").unlink()
-    again = store.get("val", num_images=6, compute=batches())
-    assert torch.equal(again.rows(np.arange(3))[0], next(batches())[1][0])
-
-
-def test_a_view_that_is_whole_is_not_computed_again(tmp_path: Path) -> None:
-    FeatureStore(tmp_path).get("val", num_images=6, compute=batches())
-
-    def never() -> Iterator[Rows]:
-        raise AssertionError
-        yield
-
-    FeatureStore(tmp_path).get("val", num_images=6, compute=never())
-
-
-def test_a_disk_without_room_is_refused_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Usage:
-        free = 100
-
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
-    message = (
-        f"A view of the frozen stages' features needs 0.0 GiB, but `{tmp_path}` has 0.0 GiB free; freeze more stages, "
-        "set `cache_features: 0`, or move `SWEEPER_CACHE`."
-    )
-    with pytest.raises(ResourceError, match=f"^{re.escape(message)}$"):
-        FeatureStore(tmp_path).get("val", num_images=6, compute=batches())
-    assert not list(tmp_path.glob("*.npy"))
 
 
 @pytest.mark.parametrize(
@@ -178,3 +169,14 @@ def test_what_cannot_be_kept_is_refused(
     config = make_config(train=train | {"cache_features": 2}, augment=augment)
     with pytest.raises(SpecError, match=f"^{re.escape(message)}$"):
         check_cache_features(config, num_classes=4, num_stages=6)
+
+
+def test_a_backbone_that_cannot_be_cut_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(backbone="mvitv2_tiny", train={"freeze_depth": 2, "cache_features": 1})
+    with pytest.raises(BackboneError, match=r"^`cache_features` needs a backbone that can be cut .*`MultiScaleVit`"):
+        check_cache_features(config, num_classes=4, num_stages=6)
+
+
+def test_mixing_in_a_phase_that_keeps_nothing_is_no_hindrance(make_config: MakeConfig) -> None:
+    train = {"cache_features": 1, "fixres": {"epochs": 2, "image_size": 32}}
+    check_cache_features(make_config(train=train, augment={"mixup": 0.2}), num_classes=4, num_stages=6)

@@ -109,6 +109,62 @@ def test_a_vector_has_no_covariance() -> None:
         attach_head(model, find_stages(model), HeadSpec(type="covariance"), num_classes=3, image_size=64)
 
 
+REFUSED = {
+    "test_efficientnet": (
+        32,
+        "A head of type `seb` needs features at 2 or more positions of an image, but `EfficientNet` gives 1 for 32 px; "
+        "set a larger `image_size`, or choose another head or backbone.",
+    ),
+    "pit_ti_224": (
+        224,
+        "A head of type `seb` needs features at 2 or more positions of an image, but `PoolingVisionTransformer` gives 0 "
+        "for 224 px; set a larger `image_size`, or choose another head or backbone.",
+    ),
+    "inception_next_atto": (
+        64,
+        "A head of ours takes features that are not pooled, but `MetaNeXt` does not give them (Cannot disable pooling); "
+        "use its own: `head: {type: linear}` without blocks and dropout.",
+    ),
+    "efficientvim_m1": (
+        64,
+        "A head takes the features of a backbone as a map, as tokens or as a vector, but `EfficientViM` gives a `list`; "
+        "use its own: `head: {type: linear}` without blocks and dropout.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_features_that_a_head_cannot_take_are_refused(name: str) -> None:
+    size, message = REFUSED[name]
+    head = HeadSpec(type="seb", channels=8)
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=9)
+        stages = find_stages(model)
+        with pytest.raises(BackboneError, match=f"^{re.escape(message)}$"):
+            attach_head(model, stages, head, num_classes=3, image_size=size)
+
+
+def test_a_class_token_that_timm_does_not_count_is_left_out_too() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("volo_d1_224", num_classes=9)
+        volo, _ = attach_head(model, find_stages(model), HeadSpec(type="gem"), num_classes=3, image_size=224)
+    assert isinstance(volo, HeadedModel)
+    assert volo._tokens(torch.empty(1, 1 + 14 * 14, 384)).shape == (1, 14 * 14, 384)
+
+
+def test_metadata_and_the_list_of_what_is_not_decayed_pass_through() -> None:
+    tiny = {"img_size": 64, "conv_dims": (8, 8, 16), "attn_dims": (16, 32), "depths": (1, 1, 1, 1), "num_heads": 2}
+    plain = timm.create_model("metafg_meta_0", num_classes=9, **tiny)
+    listed = plain.no_weight_decay()
+    model, _ = attach_head(plain, find_stages(plain), HeadSpec(type="cosine"), num_classes=3, image_size=64)
+    assert isinstance(model, HeadedModel)
+    assert model.takes_metadata
+    assert model.no_weight_decay() == {f"encoder.{name}" for name in listed} != set()
+    images, metadata = torch.randn(2, 3, 64, 64), torch.randn(2, 7)
+    model.eval()
+    assert not torch.equal(model(images, metadata), model(images))
+
+
 def spread(size: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Covariances of full rank."""
     features = torch.randn(4, size, 10 * size, generator=torch.Generator().manual_seed(0), dtype=dtype)
@@ -173,6 +229,15 @@ def test_gem_lies_between_average_and_maximum() -> None:
     tokens = torch.rand(3, 20, 5) + 0.1
     torch.testing.assert_close(GeMPool(5, power=1.0)(tokens), AveragePool(5)(tokens))
     torch.testing.assert_close(GeMPool(5, power=200.0)(tokens), tokens.amax(1), atol=0.02, rtol=0.0)
+
+
+def test_a_high_power_of_a_channel_that_is_nowhere_positive_has_finite_gradients() -> None:
+    pool, tokens = GeMPool(2, power=20.0), torch.stack([-torch.ones(3, 9), torch.rand(3, 9)], dim=2).requires_grad_()
+    torch.autograd.backward(pool(tokens).sum())
+    assert pool.power.grad is not None
+    assert pool.power.grad.isfinite().all()
+    assert tokens.grad is not None
+    assert tokens.grad.isfinite().all()
 
 
 def test_cosine_scores_do_not_depend_on_the_length_of_features() -> None:
