@@ -153,6 +153,13 @@ def _request(config: TrialConfig, num_classes: int) -> _Request:
     for key, instead in _RESERVED.items():
         if key in config.backbone_args:
             raise BackboneError(f"`backbone_args` must not set `{key}`: {instead}.")
+    for key, value in config.backbone_args.items():
+        # timm leaves such arguments out, whatever their name; `{depth:4}` without a blank is one too.
+        if value is None:
+            raise BackboneError(
+                f"`backbone_args` must give each argument a value, but `{key}` has none; write `name: value`, with a "
+                "blank, or leave it out."
+            )
     args = json.dumps(config.backbone_args, sort_keys=True)
     return _Request(config.backbone, args, config.data.image_size, num_classes, config.head)
 

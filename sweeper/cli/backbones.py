@@ -32,7 +32,7 @@ def command(pattern: str | None, as_json: bool) -> None:
         try:
             summaries.append(summarise(name, CachePaths.default()))
         except BackboneError as error:
-            notes.append(str(error))
+            notes.append(f"`{name}` is left out: {error}")
     if len(names) > _MOST:
         notes.append(f"{len(names) - _MOST} more match; narrow the pattern to see them.")
     if as_json:

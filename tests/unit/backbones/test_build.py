@@ -139,3 +139,11 @@ def test_an_encoder_without_a_classifier_is_refused(make_config: MakeConfig) -> 
     assert refusal(make_config(backbone="qwen3_vit_88m_enc", image_size=224)) == (
         "A backbone must have a classifier, but `Qwen3VitEncoder` has none; choose another one."
     )
+
+
+def test_an_argument_without_a_value_is_refused(make_config: MakeConfig) -> None:
+    message = (
+        "`backbone_args` must give each argument a value, but `depth:4` has none; write `name: value`, with a blank, "
+        "or leave it out."
+    )
+    assert refusal(make_config(backbone_args={"depth:4": None})) == message
