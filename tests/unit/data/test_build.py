@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -176,18 +177,22 @@ def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(folder_spec: F
     )
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only() -> Iterator[None]:
-    """Lets this process write no file beyond 20 kB: a disk that is full, as far as a writer can tell."""
+    """Lets this process write no file beyond 20 kB: a disk that is full, as far as a writer can tell.
+
+    No fixture: pytest writes its own report before it takes a fixture down.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing_behind(folder_spec: FolderData, tmp_path: Path) -> None:
-    with pytest.raises(CacheError) as caught:
+    with pytest.raises(CacheError) as caught, small_files_only():
         prepare_images(folder_spec, CachePaths(tmp_path / "cache"))
     assert str(caught.value).startswith(f"The image cache `{tmp_path / 'cache' / 'images'}/")
     assert str(caught.value).endswith(

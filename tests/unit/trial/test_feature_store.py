@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -129,22 +130,26 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path: Path) -> No
     assert len(features.rows(ALL)[0]) == int(rows) == NUM_IMAGES
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only() -> Iterator[None]:
-    """Lets this process write no file beyond 100 bytes: a disk that is full, as far as a writer can tell."""
+    """Lets this process write no file beyond 100 bytes: a disk that is full, as far as a writer can tell.
+
+    No fixture: pytest writes its own report before it takes a fixture down.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_disk_that_fills_up_meanwhile_is_one_clear_error(tmp_path: Path) -> None:
     message = (
         f"The frozen stages' features must be written to `{tmp_path}`, but it takes no more (File too large); free some "
         "disk, set `cache_features: 0`, or move `SWEEPER_CACHE`."
     )
-    with pytest.raises(ResourceError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ResourceError, match=f"^{re.escape(message)}$"), small_files_only():
         store_in(tmp_path).get("val", compute=batches())
     assert {path.name for path in tmp_path.iterdir()} <= {"val.lock"}
 
