@@ -21,6 +21,18 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Observation:
+    """Where and when an image was taken, as far as that is known."""
+
+    latitude: float | None = None
+    """Degrees north, -90 to 90."""
+    longitude: float | None = None
+    """Degrees east, -180 to 180."""
+    date: str = ""
+    """ISO 8601: `2017-05-31`, or `2017-05-31T14:30` where the hour is known; empty where nothing is."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image that a source can give."""
 
@@ -31,6 +43,9 @@ class Sample:
     split: Split
     stamp: str
     """Changes when the image's content does, and costs nothing to have: for files size and time of change."""
+    group: str = ""
+    """Images of one group (an observer, a place) must not be torn apart by a split; empty where none is known."""
+    observation: Observation | None = None
 
 
 @dataclass(frozen=True)

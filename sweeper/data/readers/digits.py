@@ -9,8 +9,6 @@ from typing import final
 import numpy as np
 
 from sweeper.data.manifest import ImageSource, Manifest, Pixels, Sample
-from sweeper.data.readers.split import split_off_val
-from sweeper.spec.data import DigitsData
 
 _MAX_INK = 16  # load_digits counts the set pixels of 4 x 4 blocks
 
@@ -33,8 +31,8 @@ class DigitImages(ImageSource):
         return width, height
 
 
-def read_digits(spec: DigitsData) -> tuple[Manifest, DigitImages]:
-    """Reads the 1,797 digits and splits them into train and val, each class by itself."""
+def read_digits() -> tuple[Manifest, DigitImages]:
+    """Reads the 1,797 digits; they have no split of their own."""
     # Here and not above: the import takes two seconds, which every worker would pay for any other source.
     from sklearn.datasets import load_digits
 
@@ -45,4 +43,4 @@ def read_digits(spec: DigitsData) -> tuple[Manifest, DigitImages]:
         for row, label in enumerate(bunch.target)
     ]
     classes = tuple(str(name) for name in bunch.target_names)
-    return Manifest(classes, tuple(split_off_val(samples, spec))), DigitImages(images)
+    return Manifest(classes, tuple(samples)), DigitImages(images)

@@ -10,7 +10,6 @@ from typing import Final, final
 
 from sweeper.data.decode import decode, upright_size
 from sweeper.data.manifest import SPLITS, ImageSource, Manifest, Pixels, Sample, Split
-from sweeper.data.readers.split import split_off_val
 from sweeper.errors import DataError, nearest
 from sweeper.spec.data import FolderData
 
@@ -45,8 +44,7 @@ class FolderImages(ImageSource):
 def read_folder(spec: FolderData) -> tuple[Manifest, FolderImages]:
     """Reads names, sizes and times of all images below `spec.root`; opens none of them.
 
-    Hidden files and folders are left out, folders inside a class folder belong to the class. With
-    `train/` but without `val/`, the validation split is drawn from `train/`.
+    Hidden files and folders are left out, folders inside a class folder belong to the class.
 
     Raises:
         DataError: there is no such folder, it has no class folders, a class is empty, or a class of
@@ -58,13 +56,13 @@ def read_folder(spec: FolderData) -> tuple[Manifest, FolderImages]:
     if not root.is_dir():
         raise DataError(f"`data.root` must be a folder of images, but `{root}` is a file.")
     try:
-        return _list(root, spec), FolderImages(root)
+        return _list(root), FolderImages(root)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"The images below `{root}` cannot be listed: {reason}.") from error
 
 
-def _list(root: Path, spec: FolderData) -> Manifest:
+def _list(root: Path) -> Manifest:
     folders = _split_folders(root)
     classes = tuple(folder.name for folder in _subfolders(folders["train"]))
     if not classes:
@@ -73,9 +71,6 @@ def _list(root: Path, spec: FolderData) -> Manifest:
     for split, folder in folders.items():
         samples.extend(_samples(root, folder, split, classes))
     _refuse_empty_classes(folders["train"], classes, samples)
-    if "val" not in folders:
-        train = split_off_val((sample for sample in samples if sample.split == "train"), spec)
-        samples = train + [sample for sample in samples if sample.split != "train"]
     ordered = tuple(sorted(samples, key=lambda sample: sample.key))
     return Manifest(tuple(_printable(name) for name in classes), ordered)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from sweeper.data.manifest import Sample
-from sweeper.data.readers.split import split_off_val
+from sweeper.data.splits import split_off_val
 from sweeper.spec.data import DigitsData
 
 

@@ -6,8 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sweeper.data.manifest import Sample
+from sweeper.data.manifest import Manifest, Sample
 from sweeper.spec.data import DataSpec
+
+
+def with_val(manifest: Manifest, spec: DataSpec) -> Manifest:
+    """Returns the manifest with a validation split: its own, or one drawn from the training images."""
+    if any(sample.split == "val" for sample in manifest.samples):
+        return manifest
+    drawn = split_off_val((sample for sample in manifest.samples if sample.split == "train"), spec)
+    kept = [sample for sample in manifest.samples if sample.split != "train"]
+    return replace(manifest, samples=tuple(sorted(drawn + kept, key=lambda sample: sample.key)))
 
 
 def split_off_val(samples: Iterable[Sample], spec: DataSpec) -> list[Sample]:
