@@ -15,6 +15,7 @@ from sweeper.spec.trial import TrialConfig
 from sweeper.trial.checkpoint import load_checkpoint, save_checkpoint
 from sweeper.trial.device import find_machine, release_memory, seed_everything
 from sweeper.trial.setup import Setup
+from sweeper.trial.training import Training
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
     if saved is not None:
         training.learner.restore(saved)
     del saved  # a second copy of the model, on the CPU
-    _log.info("Training %s, after %d epochs.", training, len(history))
+    _log_phase(training, done=len(history))
     yield from history
 
     while True:
@@ -93,7 +94,12 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
         del training  # before the next model takes memory of its own
         release_memory()
         training = setup.begin(phase, weights=weights)
-        _log.info("Training %s, after %d epochs.", training, len(history))
+        _log_phase(training, done=len(history))
+
+
+def _log_phase(training: Training, *, done: int) -> None:
+    # As text: whoever keeps the log record must not keep the model with it.
+    _log.info("Training %s, after %d epochs.", str(training), done)
 
 
 def _log_epoch(metrics: EpochMetrics, *, objective: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import weakref
@@ -202,9 +203,10 @@ def test_an_unknown_optimizer_is_refused_with_the_nearest_names(
         run(make_config(train={"optimizer": "adamv"}), tmp_path, runtime)
 
 
-def test_closing_a_trial_frees_its_threads_and_its_model(
-    make_config: MakeConfig, runtime: Runtime, tmp_path: Path
+def test_closing_a_trial_frees_its_threads_and_its_model_though_its_log_is_kept(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="sweeper")
     models = weakref.WeakSet[nn.Module]()
     hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: models.add(module))
     trial = run_trial(make_config(), TrialPaths(tmp_path), runtime=runtime)
@@ -214,6 +216,7 @@ def test_closing_a_trial_frees_its_threads_and_its_model(
         hook.remove()
     assert len(models) > 0
     trial.close()
+    assert len(caplog.records) > 0
     assert batch_threads() == []
     assert len(models) == 0
 
