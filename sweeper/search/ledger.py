@@ -26,6 +26,7 @@ from sweeper.records import (
     TrialRecord,
     TrialState,
 )
+from sweeper.search.advice import Advice
 from sweeper.search.algorithms import pruner_for, sampler_for
 from sweeper.search.grid import grid_points
 from sweeper.search.point import scoped_point, suggest_point, unscoped
@@ -53,13 +54,14 @@ def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
     return spec.search.storage or f"sqlite:///{paths.study}"
 
 
-def open_ledger(spec: SweepSpec, url: str, *, create: bool) -> Ledger:
+def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | None = None) -> Ledger:
     """Opens the ledger of a sweep.
 
     Args:
         spec: the sweep; its name is the study's.
         url: an Optuna storage URL.
         create: make the study where there is none, and queue its seed points; a reader must not.
+        advice: what the search starts from; the same at every resume.
 
     Raises:
         SweepFolderError: there is no such study and `create` is false.
@@ -76,7 +78,7 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool) -> Ledger:
         pruner=pruner_for(spec),
         load_if_exists=True,
     )
-    ledger = Ledger(spec, study, storage)
+    ledger = Ledger(spec, study, storage, advice or Advice())
     if create:
         ledger.enqueue_seeds()
     return ledger
@@ -129,10 +131,11 @@ class Ledger:
             ledger.complete(suggestion.number)
     """
 
-    def __init__(self, spec: SweepSpec, study: optuna.Study, storage: BaseStorage) -> None:
+    def __init__(self, spec: SweepSpec, study: optuna.Study, storage: BaseStorage, advice: Advice) -> None:
         self._spec = spec
         self._study = study
         self._storage = storage
+        self._advice = advice
         self._grid = list(itertools.islice(grid_points(spec), spec.search.trials)) if _is_grid(spec) else []
         # Ids of trials by number: they never change, and looking one up costs a query.
         self._ids: dict[int, int] = {}
