@@ -15,6 +15,7 @@ _DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.mod
 }  # fmt: skip
 _PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
 _TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
+_ALONE = ("backbone", "weights", "seed", "backbone_args")
 _SECTIONS = {
     "data": frozenset(_DATA_FIELDS),
     "head": frozenset(HeadSpec.model_fields),
@@ -28,10 +29,10 @@ def setting_path(name: str) -> tuple[str, ...] | None:
 
     `lr` and `train.lr` are ("train", "lr"), `probe.epochs` and `train.probe.epochs` are ("train", "probe",
     "epochs"); `augment.mixup`, `head.type`, `data.image_size` and `backbone_args.<any>` go by their section;
-    `backbone`, `weights` and `seed` stand alone.
+    `backbone`, `weights`, `seed` and the whole of `backbone_args` stand alone.
     """
     head, _, rest = name.partition(".")
-    if name in ("backbone", "weights", "seed"):
+    if name in _ALONE:
         return (name,)
     if name in _TRAIN_FIELDS:
         return ("train", name)
@@ -50,7 +51,7 @@ def setting_names() -> tuple[str, ...]:
     """Returns every name `setting_path` knows, but for the open-ended `backbone_args.<any>`."""
     sections = {**_SECTIONS, **_PHASES}
     dotted = [f"{section}.{field}" for section, fields in sections.items() for field in fields if section != "train"]
-    return ("backbone", "weights", "seed", *sorted(_TRAIN_FIELDS), *sorted(dotted))
+    return (*_ALONE, *sorted(_TRAIN_FIELDS), *sorted(dotted))
 
 
 def assign(settings: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

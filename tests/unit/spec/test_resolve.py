@@ -8,6 +8,7 @@ from sweeper.errors import SpecError
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, resolve
 from sweeper.spec.naming import setting_path
+from sweeper.spec.sweep import OverrideSpec
 
 SPEC = SweepSpec.model_validate(
     {
@@ -56,6 +57,11 @@ def test_an_override_applies_to_its_backbone_only() -> None:
     assert (config.train.batch_size, config.augment.mixup) == (16, 0.2)
     assert config.backbone_args == {"act_layer": "relu", "depths": [1, 1]}
     assert resolve(SPEC, {"backbone": "davit_tiny", "lr": 1e-4}).backbone_args == {"act_layer": "relu"}
+
+
+def test_an_override_can_replace_the_arguments_of_a_backbone_as_a_whole() -> None:
+    spec = SPEC.model_copy(update={"overrides": {"davit*": OverrideSpec(set={"backbone_args": {"depths": [1, 1]}})}})
+    assert resolve(spec, {"backbone": "davit_tiny", "lr": 1e-4}).backbone_args == {"depths": [1, 1]}
 
 
 def test_a_point_wins_over_an_override() -> None:
