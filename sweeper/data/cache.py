@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sweeper.data.manifest import Pixels, Split
 from sweeper.errors import CacheError, DataError
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Part of the cache key: raise it with any change of the file's layout or of how images are prepared."""
 
 SCHEMA: Final = pa.schema(

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 
+from sweeper.data.decode import shrunk
 from sweeper.data.manifest import Pixels
 
 _LOG_RATIOS: Final = (math.log(3 / 4), math.log(4 / 3))
@@ -51,15 +51,8 @@ def center_box(height: int, width: int, *, share: float) -> Box:
 
 
 def resized(image: Pixels, box: Box, *, size: int) -> Pixels:
-    """Cuts `box` out and resizes it to (size, size, 3).
-
-    Bilinear up to a reduction by two, which the cache's default size never reaches; beyond that all source
-    pixels are averaged (`INTER_AREA`, seven times as slow), since bilinear would skip some.
-    """
+    """Cuts `box` out and resizes it to (size, size, 3); see `shrunk` for how."""
     cut = image[box.top : box.top + box.height, box.left : box.left + box.width]
     if box.height == size and box.width == size:
         return cut
-    reduction = max(box.height, box.width) / size
-    interpolation = cv2.INTER_AREA if reduction >= 2 else cv2.INTER_LINEAR
-    square: Pixels = cv2.resize(cut, (size, size), interpolation=interpolation)
-    return square
+    return shrunk(cut, (size, size))

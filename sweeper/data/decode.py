@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,16 @@ from sweeper.errors import DataError
 MAX_ASPECT: Final = 3.0
 """Longest side over shortest in a stored image; of a longer panorama the middle is kept."""
 
+MAX_PIXELS: Final = 2 * 89_478_485
+"""Pixels beyond which an image is refused unseen: Pillow's limit, twice the number from which on it warns."""
+
+_LARGE: Final = 2**25
+"""Pixels to be decoded, 100 MB of them, from which on images take turns, so that memory stays bounded."""
+_one_large_image = threading.Lock()
+
+# Pillow would warn of any image of half our limit, once in every process.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 _REDUCED_FLAGS: Final = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -27,7 +40,7 @@ _REDUCED_FLAGS: Final = {
 # What Pillow raises on damaged files depends on the format and on where the damage is.
 _UNREADABLE: Final = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    struct.error, Image.DecompressionBombError, cv2.error,
+    struct.error, cv2.error,
 )  # fmt: skip
 
 
@@ -51,12 +64,11 @@ def decode(data: bytes, *, short_side: int) -> Pixels:
     if not data:
         raise DataError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if _is_plain_jpeg(image, data):
-                return _decode_jpeg(data, reduction=_reduction(min(image.size), short_side))
-            return _pillow_pixels(image)
-    except UnidentifiedImageError as error:
-        raise DataError("not an image, or one in an unknown format") from error
+        with _opened(io.BytesIO(data)) as image:
+            plain = _is_plain_jpeg(image, data)
+            reduction = _reduction(min(image.size), short_side) if plain else 1
+            with _turn(image.width * image.height // reduction**2):
+                return _decode_jpeg(data, reduction=reduction) if plain else _pillow_pixels(image)
     except _UNREADABLE as error:
         raise DataError(str(error)) from error
 
@@ -70,11 +82,11 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty")
-        with Image.open(path) as image:
+        with _opened(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # 5 to 8 swap the sides
-    except UnidentifiedImageError as error:
-        raise DataError("not an image, or one in an unknown format") from error
+            # A PNG's own `getexif` would decode the whole image, in case there is more to come after its pixels.
+            exif = Image.Image.getexif(image)
+            turned = exif.get(ExifTags.Base.Orientation, 1) >= 5  # 5 to 8 swap the sides
     except _UNREADABLE as error:
         raise DataError(str(error)) from error
     return (height, width) if turned else (width, height)
@@ -91,14 +103,43 @@ def fit(image: Pixels, *, short_side: int) -> Pixels:
     if max(height, width) > longest:
         top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
         image = image[top : top + longest, left : left + longest]
-        height, width = image.shape[:2]
     if min(height, width) <= short_side:
         return np.ascontiguousarray(image)
-    scale = short_side / min(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # INTER_AREA averages all source pixels: no aliasing however large the photo is.
-    fitted: Pixels = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return fitted
+    return shrunk(image, fitted_size(width, height, short_side=short_side))
+
+
+def fitted_size(width: int, height: int, *, short_side: int) -> tuple[int, int]:
+    """Returns width and height of what `fit` makes of an image of this size."""
+    longest = round(MAX_ASPECT * min(width, height))
+    width, height = min(width, longest), min(height, longest)
+    scale = min(1.0, short_side / min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def shrunk(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resizes an image to `size`, (width, height).
+
+    Bilinear up to a reduction by two; beyond that all source pixels are averaged (`INTER_AREA`, five times as slow),
+    since bilinear would skip some. A JPEG that was decoded at a reduced size never comes to that.
+    """
+    reduction = max(image.shape[1] / size[0], image.shape[0] / size[1])
+    interpolation = cv2.INTER_AREA if reduction >= 2 else cv2.INTER_LINEAR
+    resized: Pixels = cv2.resize(image, size, interpolation=interpolation)
+    return resized
+
+
+def _opened(file: Path | io.BytesIO) -> Image.Image:
+    """Reads the header of an image file."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError as error:
+        raise DataError("not an image, or one in an unknown format") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"it claims more than {MAX_PIXELS:,} pixels") from error
+
+
+def _turn(pixels: int) -> AbstractContextManager[object]:
+    return _one_large_image if pixels > _LARGE else nullcontext()
 
 
 def _is_plain_jpeg(image: Image.Image, data: bytes) -> bool:
