@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -15,10 +16,25 @@ import numpy.typing as npt
 import torch
 
 from sweeper.data.augment import Augmenter
-from sweeper.data.cache import ImageSplit
 from sweeper.data.crops import center_box, resized
+from sweeper.data.manifest import Pixels
 from sweeper.data.mix import Mix, draw_mix
 from sweeper.spec.training import AugmentSpec
+
+Made = TypeVar("Made")
+
+
+class Images(Protocol):
+    """The images of a split as a loader sees them: an `ImageSplit`, or the part of a stream that was read."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,): the label of each image."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Pixels:
+        """Returns image `index` as (height, width, 3) uint8 RGB, not to be written to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +81,7 @@ class TrainLoader:
             ...
     """
 
-    split: ImageSplit
+    split: Images
     augment: AugmentSpec
     image_size: int
     batch_size: int
@@ -84,14 +100,12 @@ class TrainLoader:
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
         batches = self.batches(epoch)
-        return _ahead(
-            [partial(self._batch, epoch, indices, step) for step, indices in enumerate(batches)], self.threads
-        )
+        return ahead((partial(self.batch, epoch, indices, step) for step, indices in enumerate(batches)), self.threads)
 
     def view(self, number: int) -> Generator[Batch, None, None]:
         """Yields every image once, in the split's order, augmented as in epoch `number` and not mixed."""
         batches = self._cut(np.arange(len(self.split)))
-        return _ahead([partial(self._batch, number, indices, None) for indices in batches], self.threads)
+        return ahead((partial(self.batch, number, indices, None) for indices in batches), self.threads)
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         """Returns which images of the split each batch of epoch `epoch` holds."""
@@ -100,7 +114,7 @@ class TrainLoader:
     def _cut(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
 
-    def _batch(self, epoch: int, indices: npt.NDArray[np.int64], step: int | None) -> Batch:
+    def batch(self, epoch: int, indices: npt.NDArray[np.int64], step: int | None) -> Batch:
         """Makes batch `step` of an epoch from the images at `indices`; without a step it is not mixed."""
         augmenter = Augmenter.of(self.augment, image_size=self.image_size)
         images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
@@ -129,7 +143,7 @@ class TrainLoader:
 class EvalLoader:
     """All images of a split, in order, each a centre crop; can be iterated any number of times."""
 
-    split: ImageSplit
+    split: Images
     image_size: int
     batch_size: int
     crop_pct: float = 0.875
@@ -144,11 +158,15 @@ class EvalLoader:
         return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return _ahead([partial(self._batch, step) for step in range(len(self))], self.threads)
+        return ahead((partial(self.batch, indices) for indices in self.batches()), self.threads)
 
-    def _batch(self, step: int) -> Batch:
-        first = step * self.batch_size
-        indices = np.arange(first, min(first + self.batch_size, len(self.split)))
+    def batches(self) -> list[npt.NDArray[np.int64]]:
+        """Returns which images of the split each batch holds."""
+        indices = np.arange(len(self.split))
+        return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+
+    def batch(self, indices: npt.NDArray[np.int64]) -> Batch:
+        """Makes a batch from the images at `indices`."""
         images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
         pixels = images.numpy()
         for row, index in enumerate(indices.tolist()):
@@ -160,7 +178,7 @@ class EvalLoader:
 
 
 def _as_batch(
-    split: ImageSplit,
+    split: Images,
     images: torch.Tensor,
     indices: npt.NDArray[np.int64],
     *,
@@ -174,15 +192,20 @@ def _as_batch(
     )
 
 
-def _ahead(jobs: Sequence[Callable[[], Batch]], threads: int) -> Generator[Batch, None, None]:
-    """Yields the jobs' results in order, with one more than `threads` of them under way or waiting."""
+def ahead(jobs: Iterable[Callable[[], Made]], threads: int) -> Generator[Made, None, None]:
+    """Yields the jobs' results in order, with one more than `threads` of them under way or waiting.
+
+    Args:
+        jobs: drawn one by one, in the caller's thread.
+        threads: that run them; 0 runs them in the caller.
+    """
     cv2.setNumThreads(1)  # a 224 px image is too small to share; batches are the unit of parallel work
     if threads == 0:
         for job in jobs:
             yield job()
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
-    pending: deque[Future[Batch]] = deque()
+    pending: deque[Future[Made]] = deque()
     try:
         for job in jobs:
             pending.append(pool.submit(job))

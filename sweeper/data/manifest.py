@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final, Literal
+from functools import cached_property, partial
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,17 @@ class Manifest:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+class Encoded(Protocol):
+    """An image that was read and is not decoded yet; can be called in any thread."""
+
+    def __call__(self, *, short_side: int) -> Pixels:
+        """Decodes the image as `ImageSource.read` does.
+
+        Raises:
+            DataError: it cannot be read; the message is the reason, without the key.
+        """
+
+
 class ImageSource(ABC):
     """Gives the pixels of the samples of one manifest; safe to call from several threads."""
 
@@ -87,3 +99,23 @@ class ImageSource(ABC):
         Raises:
             DataError: the image cannot be read; the message is the reason, without the key.
         """
+
+    def place(self, sample: Sample) -> tuple[str, int]:
+        """Returns the shard that holds an image and where in it: in this order a source is read fastest.
+
+        A source without shards leaves this as it is: each image is a shard of its own.
+        """
+        return sample.key, 0
+
+    def stream(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, Encoded]]:
+        """Reads images in the given order, as long as the caller asks for more.
+
+        A source of shards reads them here one after another, since the samples of a shard come in a run and in the
+        order of `place`, perhaps with gaps; what it yields then holds the bytes of the image. By default nothing is
+        read before an image is decoded.
+
+        Args:
+            samples: drawn one by one, not ahead of what is yielded.
+        """
+        for sample in samples:
+            yield sample, partial(self.read, sample)
