@@ -72,7 +72,7 @@ def prepare(file: Path, overrides: tuple[str, ...]) -> None:
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     counts = ", ".join(f"{len(images.split(name))} {name}" for name in images.splits)
-    click.echo(f"Ready in `{cache.images(images.fingerprint)}`: {counts} images of {len(images.classes)} classes.")
+    click.echo(f"Ready in `{images.folder}`: {counts} images of {len(images.classes)} classes.")
     for bad in images.quarantined:
         click.echo(f"Left out `{bad.key}`: {bad.reason}")
 

@@ -7,8 +7,8 @@ from sweeper.data.cache import ImageCache, ImageSplit, Quarantined, open_cache
 from sweeper.data.describe import DataDescription, describe
 from sweeper.data.device import DeviceBatch, Preprocessor
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
-from sweeper.data.manifest import Manifest, Sample, Split
-from sweeper.data.metadata import Metadata, read_metadata
+from sweeper.data.manifest import Manifest, Observation, Sample, Split
+from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
 from sweeper.data.readers import read_manifest
 
@@ -20,8 +20,8 @@ __all__ = [
     "ImageCache",
     "ImageSplit",
     "Manifest",
-    "Metadata",
     "Mix",
+    "Observation",
     "Preprocessor",
     "Quarantined",
     "Sample",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,7 +31,7 @@ from sweeper.data.cache import (
     open_cache,
 )
 from sweeper.data.decode import fit
-from sweeper.data.manifest import SPLITS, ImageSource, Manifest, Pixels, Sample
+from sweeper.data.manifest import ImageSource, Manifest, Observation, Pixels, Sample
 from sweeper.data.readers import read_manifest
 from sweeper.errors import CacheError, DataError
 from sweeper.paths import CachePaths, written_aside
@@ -77,8 +77,9 @@ def prepare_images(
                 f"The image cache `{folder}` cannot be written: {reason}. "
                 f"Make room there, or set SWEEPER_CACHE to another folder."
             ) from error
-    _refuse_too_many_unreadable(opened, spec)
-    return opened
+    divided = opened.divided(manifest)
+    _refuse_too_many_unreadable(divided, spec)
+    return divided
 
 
 def _cache_key(manifest: Manifest, short_side: int) -> str:
@@ -176,10 +177,13 @@ def _record_batch(rows: list[tuple[Sample, Pixels]]) -> Any:
     pixels = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
     )
+    places = [sample.observation or Observation() for sample, _ in rows]
     columns = [
         pa.array([sample.key for sample, _ in rows], pa.string()),
         pa.array([sample.label for sample, _ in rows], pa.int64()),
-        pa.array([sample.split for sample, _ in rows], pa.string()),
+        pa.array([place.latitude for place in places], pa.float64()).fill_null(math.nan),
+        pa.array([place.longitude for place in places], pa.float64()).fill_null(math.nan),
+        pa.array([place.date for place in places], pa.string()),
         pa.array([image.shape[0] for image in images], pa.int32()),
         pa.array([image.shape[1] for image in images], pa.int32()),
         pixels,
@@ -188,15 +192,13 @@ def _record_batch(rows: list[tuple[Sample, Pixels]]) -> Any:
 
 
 def _describe_file(path: Path, manifest: Manifest, short_side: int, quarantined: list[Quarantined]) -> CacheManifest:
-    bad = {image.key for image in quarantined}
-    counts = Counter(sample.split for sample in manifest.samples if sample.key not in bad)
     _, batches = map_batches(path)
     return CacheManifest(
         fingerprint=_cache_key(manifest, short_side),
         format_version=FORMAT_VERSION,
         short_side=short_side,
         classes=manifest.classes,
-        counts={split: counts[split] for split in SPLITS if counts[split]},
+        num_images=len(manifest.samples) - len(quarantined),
         quarantined=tuple(quarantined),
         size_bytes=path.stat().st_size,
         index_sha256=index_sha256(batches),
@@ -205,7 +207,7 @@ def _describe_file(path: Path, manifest: Manifest, short_side: int, quarantined:
 
 
 def _refuse_too_many_unreadable(cache: ImageCache, spec: DataSpec) -> None:
-    bad, good = len(cache.quarantined), sum(cache.manifest.counts.values())
+    bad, good = len(cache.quarantined), cache.manifest.num_images
     share = bad / max(1, bad + good)
     if share > spec.max_bad_fraction:
         named = "; ".join(f"`{image.key}` ({image.reason})" for image in cache.quarantined[:_NAMED_IMAGES])

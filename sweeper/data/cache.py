@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweeper.data.manifest import Pixels, Split
+from sweeper.data.manifest import SPLITS, Manifest, Pixels, Split, short_hash
+from sweeper.data.metadata import encode
 from sweeper.errors import CacheError, DataError
 
 FORMAT_VERSION: Final = 2
@@ -22,13 +24,16 @@ SCHEMA: Final = pa.schema(
     [
         ("key", pa.string()),
         ("label", pa.int64()),
-        ("split", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("date", pa.string()),
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("pixels", pa.large_binary()),
     ]
 )
-"""One row an image; `pixels` is height x width x 3 bytes, RGB, row by row."""
+"""One row an image; `pixels` is height x width x 3 bytes, RGB, row by row. NaN and an empty date are what is not
+known. Splits are not in the file: all splits of a data set share one cache."""
 
 
 class Quarantined(BaseModel):
@@ -49,7 +54,7 @@ class CacheManifest(BaseModel):
     format_version: int
     short_side: int
     classes: tuple[str, ...]
-    counts: dict[Split, int]
+    num_images: int
     quarantined: tuple[Quarantined, ...]
     size_bytes: int
     index_sha256: str
@@ -87,6 +92,9 @@ class ImageSplit:
     _file: Pixels
     _starts: npt.NDArray[np.int64]
     _shapes: npt.NDArray[np.int64]
+    metadata: npt.NDArray[np.float32] | None = None
+    """(N, 7): month, hour and place of each image, zeros for what is missing; None where no image of the data set,
+    in whatever split, has any."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -96,6 +104,12 @@ class ImageSplit:
         height, width = self._shapes[index].tolist()
         start = int(self._starts[index])
         return self._file[start : start + height * width * 3].reshape(height, width, 3)
+
+    def select(self, rows: npt.NDArray[np.int64]) -> ImageSplit:
+        """Returns the images at `rows`, in that order; copies no pixels."""
+        keys = tuple(self.keys[row] for row in rows.tolist())
+        metadata = None if self.metadata is None else self.metadata[rows]
+        return ImageSplit(self.labels[rows], keys, self._file, self._starts[rows], self._shapes[rows], metadata)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +125,19 @@ class ImageCache:
 
     folder: Path
     manifest: CacheManifest
-    _splits: dict[Split, ImageSplit]
+    images: ImageSplit
+    """All images, whatever their split."""
+    split_fingerprint: str = ""
+    """`Manifest.split_fingerprint` of the splits; empty before there are any."""
+    _splits: Mapping[Split, ImageSplit] = field(default_factory=dict)
+
+    def divided(self, manifest: Manifest) -> ImageCache:
+        """Returns the cache with the splits of `manifest`; images that are not in it are in no split."""
+        split_of = {sample.key: sample.split for sample in manifest.samples}
+        found = np.array([split_of.get(key, "") for key in self.images.keys], dtype=object)
+        rows = {split: np.flatnonzero(found == split) for split in SPLITS}
+        splits = {split: self.images.select(chosen) for split, chosen in rows.items() if len(chosen)}
+        return replace(self, split_fingerprint=manifest.split_fingerprint, _splits=splits)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,7 +147,7 @@ class ImageCache:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the images, the split or the way they are stored."""
-        return self.manifest.fingerprint
+        return short_hash([self.manifest.fingerprint, self.split_fingerprint])
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -158,6 +184,7 @@ def open_cache(folder: Path) -> ImageCache:
     """Maps an existing cache into memory; reads no pixels.
 
     Size and the checksum of everything but the pixels are compared; `ImageCache.verify` checks all of it.
+    The images are in no split until `ImageCache.divided` puts them there.
 
     Raises:
         CacheError: there is no complete cache in `folder`, or it is damaged.
@@ -179,7 +206,7 @@ def open_cache(folder: Path) -> ImageCache:
         raise damaged(folder, str(error)) from error
     if index_sha256(batches) != manifest.index_sha256:
         raise damaged(folder, "the checksum of its index is not the one it was written with")
-    return ImageCache(folder, manifest, _splits(mapped, batches, manifest))
+    return ImageCache(folder, manifest, _images(mapped, batches))
 
 
 def damaged(folder: Path, why: str) -> CacheError:
@@ -213,20 +240,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _splits(mapped: pa.Buffer, batches: list[Any], manifest: CacheManifest) -> dict[Split, ImageSplit]:
-    """Groups the rows by split; an image is found by its absolute position in the mapped file."""
+def _images(mapped: pa.Buffer, batches: list[Any]) -> ImageSplit:
+    """Returns all images; each is found by its absolute position in the mapped file."""
     table = pa.Table.from_batches(batches, schema=SCHEMA)
-    keys = np.array(table["key"].to_pylist(), dtype=object)
-    split_of = np.array(table["split"].to_pylist(), dtype=object)
-    labels = table["label"].to_numpy()
     shapes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1).astype(np.int64)
     starts = np.concatenate([np.empty(0, np.int64), *(_starts(mapped, batch) for batch in batches)])
     file: Pixels = np.frombuffer(mapped, dtype=np.uint8)
-    splits: dict[Split, ImageSplit] = {}
-    for name in manifest.counts:
-        rows = np.flatnonzero(split_of == name)
-        splits[name] = ImageSplit(labels[rows], tuple(keys[rows]), file, starts[rows], shapes[rows])
-    return splits
+    keys = tuple(table["key"].to_pylist())
+    return ImageSplit(table["label"].to_numpy(), keys, file, starts, shapes, _metadata(table))
+
+
+def _metadata(table: pa.Table) -> npt.NDArray[np.float32] | None:
+    """Returns place and date of each image, None where no image has any."""
+    latitudes, longitudes = table["latitude"].to_numpy(), table["longitude"].to_numpy()
+    dates = table["date"].to_pylist()
+    if np.isnan(latitudes).all() and np.isnan(longitudes).all() and not any(dates):
+        return None
+    return encode(latitudes, longitudes, dates)
 
 
 def _starts(mapped: pa.Buffer, batch: Any) -> npt.NDArray[np.int64]:

@@ -6,9 +6,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, partial
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +59,23 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any class or sample, not with the order of samples."""
-        rows = sorted((sample.key, sample.label, sample.split, sample.stamp) for sample in self.samples)
-        canonical = json.dumps([self.classes, rows], separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        """Sixteen hexadecimal digits that change with any image, label, place or date; not with the splits."""
+        rows = sorted((one.key, one.label, one.stamp, _as_list(one.observation)) for one in self.samples)
+        return short_hash([self.classes, rows])
+
+    @cached_property
+    def split_fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with which keys are in which split, and with nothing else."""
+        return short_hash(sorted((sample.split, sample.key) for sample in self.samples))
+
+
+def short_hash(value: Any) -> str:
+    """Returns sixteen hexadecimal digits of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _as_list(observation: Observation | None) -> list[str]:
+    return [] if observation is None else [str(value) for value in astuple(observation)]
 
 
 class Encoded(Protocol):

@@ -1,11 +1,11 @@
-"""Where and when the images were taken, from a CSV to what a model takes."""
+"""Where and when the images were taken: from a CSV to observations, and from those to what a model takes."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,35 +13,33 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.data.manifest import Manifest, Observation
 from sweeper.errors import DataError, nearest
 
 COLUMNS: Final = ("image", "latitude", "longitude", "date")
 """What the header of the file names, in any order."""
-_WIDTH: Final = 7
+_DATE_LENGTH: Final = len("2017-05-31")
 
 
-@dataclass(frozen=True, eq=False)
-class Metadata:
-    """Date and place of images by their key, those that are known."""
+def with_observations(manifest: Manifest, path: Path) -> Manifest:
+    """Returns the manifest with the places and dates of a CSV; images that are not in it keep what they have.
 
-    _rows: dict[str, npt.NDArray[np.float32]]
-
-    def rows(self, keys: Iterable[str]) -> npt.NDArray[np.float32]:
-        """Returns (N, 7): month, hour, place.
-
-        Sine and cosine of the month and of the hour, each a full turn, then the place on the unit sphere. Zeros
-        stand for what is missing, and for images that are not in the file (Diao et al., "MetaFormer", 2022;
-        `data/dataset_fg.py` of their code).
-        """
-        missing = np.zeros(_WIDTH, np.float32)
-        return np.stack([self._rows.get(key, missing) for key in keys])
+    Raises:
+        DataError: the file cannot be read; names the line, the value and the rule.
+    """
+    known = read_metadata(path)
+    samples = (replace(one, observation=known.get(one.key, one.observation)) for one in manifest.samples)
+    return replace(manifest, samples=tuple(samples))
 
 
-def read_metadata(path: Path) -> Metadata:
+def read_metadata(path: Path) -> dict[str, Observation]:
     """Reads a CSV with the columns `image`, `latitude`, `longitude` and `date`.
 
     `image` is the path of the image below the data set's root; degrees; dates as `2017-05-31` or, with the hour,
     `2017-05-31T14:30`. Every value but the image may be empty.
+
+    Returns:
+        What each line says, by its image.
 
     Raises:
         DataError: the file cannot be read; names the line, the value and the rule.
@@ -50,17 +48,51 @@ def read_metadata(path: Path) -> Metadata:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             lines = csv.DictReader(handle)
             _check_header(lines.fieldnames or (), path)
-            rows: dict[str, npt.NDArray[np.float32]] = {}
+            found: dict[str, Observation] = {}
             for line in lines:
                 where = f"`{path}` line {lines.line_num}"
                 key = (line["image"] or "").strip()
-                if not key or key in rows:
+                if not key or key in found:
                     problem = "it is listed twice" if key else "the line names none"
                     raise DataError(f"Each line of metadata must name an image of its own, but {where}: {problem}.")
-                rows[key] = np.array([*_time(line["date"], where), *_place(line, where)], np.float32)
+                found[key] = parse_observation(line, where=where)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"Metadata must be a readable CSV file, but `{path}` is not ({error}).") from error
-    return Metadata(rows)
+    return found
+
+
+def parse_observation(values: Mapping[str, str | None], *, where: str) -> Observation:
+    """Reads `latitude`, `longitude` and `date` as texts, each perhaps empty or not there.
+
+    Raises:
+        DataError: a value breaks its rule; the message says `where`.
+    """
+    return Observation(
+        latitude=_degrees(values, "latitude", 90, where),
+        longitude=_degrees(values, "longitude", 180, where),
+        date=_date(values.get("date"), where),
+    )
+
+
+def encode(
+    latitudes: npt.NDArray[np.float64], longitudes: npt.NDArray[np.float64], dates: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Returns (N, 7) for N images: month, hour, place.
+
+    Sine and cosine of the month and of the hour, each a full turn, then the place on the unit sphere. Zeros
+    stand for what is missing; 0.0 is a degree like any other (Diao et al., "MetaFormer", 2022;
+    `data/dataset_fg.py` of their code).
+
+    Args:
+        latitudes: (N,) degrees, NaN where not known.
+        longitudes: (N,) likewise.
+        dates: ISO 8601, the hour perhaps left out; empty where not known.
+    """
+    known = ~(np.isnan(latitudes) | np.isnan(longitudes))
+    up, round_ = np.radians(np.where(known, latitudes, 0.0)), np.radians(np.where(known, longitudes, 0.0))
+    place = np.stack([np.cos(up) * np.cos(round_), np.cos(up) * np.sin(round_), np.sin(up)], axis=1)
+    times = np.array([_time(date) for date in dates], np.float64).reshape(-1, 4)
+    return np.concatenate([times, np.where(known[:, None], place, 0.0)], axis=1).astype(np.float32)
 
 
 def _check_header(names: Iterable[str], path: Path) -> None:
@@ -73,32 +105,30 @@ def _check_header(names: Iterable[str], path: Path) -> None:
         raise DataError(f"The columns of metadata are {', '.join(COLUMNS)}, but `{path}` has no `{absent[0]}`.")
 
 
-def _time(text: str | None, where: str) -> tuple[float, float, float, float]:
-    """Returns sine and cosine of the month and of the hour, zeros for what is missing."""
-    if not text or not text.strip():
-        return 0.0, 0.0, 0.0, 0.0
+def _date(text: str | None, where: str) -> str:
+    stripped = (text or "").strip()
     try:
-        moment = datetime.fromisoformat(text.strip())
+        if stripped:
+            datetime.fromisoformat(stripped)
     except ValueError as error:
         raise DataError(f"A date must be like `2017-05-31` or `2017-05-31T14:30`, but {where}: `{text}`.") from error
+    return stripped
+
+
+def _time(date: str) -> tuple[float, float, float, float]:
+    """Returns sine and cosine of the month and of the hour, zeros for what is missing."""
+    if not date:
+        return 0.0, 0.0, 0.0, 0.0
+    moment = datetime.fromisoformat(date)
     month = 2 * math.pi * moment.month / 12
-    if len(text.strip()) <= len("2017-05-31"):  # a date alone says nothing of the hour
+    if len(date) <= _DATE_LENGTH:  # a date alone says nothing of the hour
         return math.sin(month), math.cos(month), 0.0, 0.0
     hour = 2 * math.pi * moment.hour / 24
     return math.sin(month), math.cos(month), math.sin(hour), math.cos(hour)
 
 
-def _place(line: dict[str, str | None], where: str) -> tuple[float, float, float]:
-    """Returns the point on the unit sphere, zeros where either degree is missing; 0.0 is a degree like any other."""
-    latitude, longitude = (_degrees(line, name, limit, where) for name, limit in (("latitude", 90), ("longitude", 180)))
-    if latitude is None or longitude is None:
-        return 0.0, 0.0, 0.0
-    up, round_ = math.radians(latitude), math.radians(longitude)
-    return math.cos(up) * math.cos(round_), math.cos(up) * math.sin(round_), math.sin(up)
-
-
-def _degrees(line: dict[str, str | None], name: str, limit: int, where: str) -> float | None:
-    text = (line[name] or "").strip()
+def _degrees(values: Mapping[str, str | None], name: str, limit: int, where: str) -> float | None:
+    text = (values.get(name) or "").strip()
     if not text:
         return None
     try:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sweeper.errors import SpecError, nearest
 from sweeper.records import ParamValue
 from sweeper.spec.document import Keys
-from sweeper.spec.naming import setting_names, setting_path
+from sweeper.spec.naming import is_shared, setting_names, setting_path
 from sweeper.spec.resolve import resolve
 from sweeper.spec.search import HyperbandSpec
 from sweeper.spec.sentences import sentence, untagged
@@ -49,7 +49,12 @@ def _names(spec: SweepSpec) -> Iterator[Problem]:
     places += [(("overrides", p, "set"), name) for p, override in spec.overrides.items() for name in override.set]
     places += [(("points", index), name) for index, point in enumerate(spec.points) for name in point]
     for path, name in places:
-        if setting_path(name) is None:
+        if is_shared(name):
+            yield (
+                (*path, name),
+                f"`{name}` decides which images trials are judged on and is one for all of them; set it under `data`.",
+            )
+        elif setting_path(name) is None:
             yield (*path, name), f"`{name}` is not a setting{nearest(name, setting_names()) or '.'}"
         elif path[0] == "overrides" and name == "backbone":
             yield (*path, name), "an override is chosen by the backbone and cannot change it."

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sweeper.spec.model import Section
+from sweeper.spec.split import SplitSpec
 
 
 class _DataSection(Section):
@@ -15,10 +16,10 @@ class _DataSection(Section):
     """Side of the square image a model sees, in pixels."""
     store_size: int | None = Field(default=None, ge=16, le=2048)
     """Short side of the decoded images in the cache, in pixels; by default 8/7 of `image_size`."""
-    val_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """Share of each class that becomes the validation split where the source has no split of its own."""
-    split_seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seed of that split; all trials of a sweep share it."""
+    split: SplitSpec = SplitSpec()
+    """Which images train, which validate, and which are kept for a test."""
+    metadata: Path | None = None
+    """A CSV of places and dates: `image,latitude,longitude,date`; values may be missing."""
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
     """Share of unreadable images above which the sweep refuses to start; below it they are listed and left out."""
 
@@ -34,8 +35,6 @@ class FolderData(_DataSection):
     source: Literal["folder"]
     root: Path
     """Holds `train/` and `val/` (and perhaps `test/`), or the class folders themselves, which are then split."""
-    metadata: Path | None = None
-    """A CSV of places and dates for models that take them: `image,latitude,longitude,date`; values may be missing."""
 
 
 class DigitsData(_DataSection):

@@ -9,10 +9,9 @@ from sweeper.spec.data import DigitsData, FolderData
 from sweeper.spec.head import HeadSpec
 from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, TrainSpec
 
-_DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.model_fields} - {
-    # A trial must not change which images it is judged on.
-    "source", "root", "metadata", "val_fraction", "split_seed", "max_bad_fraction",
-}  # fmt: skip
+_SHARED_DATA = ("source", "root", "metadata", "split", "max_bad_fraction")
+"""Fields of `data` that are the same for all trials: a trial must not change which images it is judged on."""
+_DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.model_fields} - set(_SHARED_DATA)
 _PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
 _TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
 _ALONE = ("backbone", "weights", "seed", "backbone_args")
@@ -45,6 +44,12 @@ def setting_path(name: str) -> tuple[str, ...] | None:
     if head == "backbone_args" and rest:
         return (head, *rest.split("."))
     return None
+
+
+def is_shared(name: str) -> bool:
+    """Whether `name`, such as `data.split.seed`, is a field of the file that no trial can change."""
+    head, _, rest = name.partition(".")
+    return head == "data" and rest.partition(".")[0] in _SHARED_DATA
 
 
 def setting_names() -> tuple[str, ...]:

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import final
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from sweeper.backbones import Backbone
-from sweeper.data import Batch, DeviceBatch, EvalLoader, ImageCache, Preprocessor, Split, TrainLoader, read_metadata
-from sweeper.spec.data import DataSpec, FolderData
+from sweeper.data import Batch, DeviceBatch, EvalLoader, ImageCache, Preprocessor, TrainLoader
 from sweeper.trial.device import Machine
 from sweeper.trial.phases import Phase
 
@@ -99,13 +96,9 @@ def open_image_feed(
         backbone: what the images are for: its statistics, its crop, and whether it takes metadata.
         machine: where the batches go.
         threads: that prepare batches ahead.
-
-    Raises:
-        DataError: the metadata cannot be read.
     """
     config = phase.config
     train, val = images.split("train"), images.split("val")
-    metadata = {split: _metadata(config.data, images, backbone, split=split) for split in ("train", "val")}
     return ImageFeed(
         train=TrainLoader(
             train,
@@ -114,7 +107,7 @@ def open_image_feed(
             batch_size=config.train.batch_size,
             seed=config.seed,
             threads=threads,
-            metadata=metadata["train"],
+            metadata=train.metadata if backbone.takes_metadata else None,
             epochs=phase.last,
         ),
         val=EvalLoader(
@@ -123,7 +116,7 @@ def open_image_feed(
             batch_size=config.train.batch_size,
             crop_pct=backbone.crop_pct,
             threads=threads,
-            metadata=metadata["val"],
+            metadata=val.metadata if backbone.takes_metadata else None,
         ),
         preprocess=Preprocessor(
             mean=_rgb(backbone.mean),
@@ -133,15 +126,6 @@ def open_image_feed(
             channels_last=config.train.channels_last,
         ),
     )
-
-
-def _metadata(
-    data: DataSpec, images: ImageCache, backbone: Backbone, *, split: Split
-) -> npt.NDArray[np.float32] | None:
-    """Returns date and place of each image of a split, None where there are none or the model takes none."""
-    if not isinstance(data, FolderData) or data.metadata is None or not backbone.takes_metadata:
-        return None
-    return read_metadata(data.metadata).rows(images.split(split).keys)
 
 
 def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:

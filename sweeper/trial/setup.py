@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sweeper.backbones import Backbone, build_backbone, describe_backbone, find_weights, restore_weights, with_lora
-from sweeper.data import ImageCache, prepare_images, read_metadata
+from sweeper.data import ImageCache, prepare_images
 from sweeper.paths import CachePaths
-from sweeper.spec.data import DataSpec, FolderData
+from sweeper.spec.data import DataSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine
 from sweeper.trial.features import FeatureFeed, check_cache_features, is_cached
@@ -101,13 +101,10 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
 
     Raises:
         BackboneError: the backbone cannot be built as asked.
-        DataError: the metadata cannot be read.
         SpecError: there is no such optimiser, or no such teacher for these classes.
     """
     check_optimizer(config.train.optimizer)
     check_teacher(config, classes=classes)
-    if isinstance(config.data, FolderData) and config.data.metadata is not None:
-        read_metadata(config.data.metadata)
     stages = describe_backbone(config, num_classes=len(classes)).stages
     for phase in phases_of(config, num_stages=len(stages)):
         describe_backbone(phase.config, num_classes=len(classes))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from sweeper.data.manifest import ImageSource, Manifest
+from sweeper.data.metadata import with_observations
 from sweeper.data.readers.digits import read_digits
 from sweeper.data.readers.folder import read_folder
-from sweeper.data.splits import with_val
+from sweeper.data.splits import split_samples
 from sweeper.spec.data import DataSpec, DigitsData
 
 
 def read_manifest(spec: DataSpec) -> tuple[Manifest, ImageSource]:
-    """Lists the images that `spec` asks for, each in its split, without decoding them.
+    """Lists the images that `spec` asks for, each in its split and with its place and date; decodes none.
 
     Returns:
         The manifest and the source that gives the pixels of its samples.
@@ -19,7 +20,9 @@ def read_manifest(spec: DataSpec) -> tuple[Manifest, ImageSource]:
         DataError: the images cannot be used as they are.
     """
     listed, source = _listed(spec)
-    return with_val(listed, spec), source
+    if spec.metadata is not None:
+        listed = with_observations(listed, spec.metadata)
+    return split_samples(listed, spec.split), source
 
 
 def _listed(spec: DataSpec) -> tuple[Manifest, ImageSource]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.data.manifest import Manifest, Sample
+from sweeper.data.manifest import Manifest, Observation, Sample
 
 SAMPLES = (
     Sample("a/0.jpg", 0, "train", "10:1"),
@@ -24,12 +24,23 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_the_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"key": "a/2.jpg"}, {"label": 1}, {"split": "test"}, {"stamp": "10:2"}], ids=lambda c: next(iter(c))
+    "changed",
+    [{"key": "a/2.jpg"}, {"label": 1}, {"stamp": "10:2"}, {"observation": Observation(60.2)}],
+    ids=lambda c: next(iter(c)),
 )
-def test_the_fingerprint_changes_with_every_part_of_a_sample(changed: dict[str, object]) -> None:
+def test_the_fingerprint_changes_with_all_that_an_image_is(changed: dict[str, object]) -> None:
     first = replace(SAMPLES[0], **changed)  # type: ignore[arg-type]  # one field of each type
     assert Manifest(("a", "b"), (first, *SAMPLES[1:])).fingerprint != MANIFEST.fingerprint
 
 
 def test_the_fingerprint_changes_with_a_class_name() -> None:
     assert Manifest(("a", "c"), SAMPLES).fingerprint != MANIFEST.fingerprint
+
+
+def test_the_split_fingerprint_changes_with_the_splits_alone() -> None:
+    first, *rest = SAMPLES
+    other_split = Manifest(("a", "b"), (replace(first, split="test"), *rest))
+    other_content = Manifest(("a", "c"), (*rest, replace(first, label=1, stamp="10:2")))
+    assert other_split.fingerprint == MANIFEST.fingerprint
+    assert other_split.split_fingerprint != MANIFEST.split_fingerprint
+    assert other_content.split_fingerprint == MANIFEST.split_fingerprint

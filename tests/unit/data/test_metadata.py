@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from sweeper.data import read_metadata
+from sweeper.data import Observation, read_metadata
+from sweeper.data.manifest import Manifest, Sample
+from sweeper.data.metadata import encode, with_observations
 from sweeper.errors import DataError
 
 HEADER = "image,latitude,longitude,date\n"
@@ -21,9 +24,17 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
+def encoded(observation: Observation) -> npt.NDArray[np.float32]:
+    """What a model takes of one image."""
+    degrees = (observation.latitude, observation.longitude)
+    latitude, longitude = (np.array([math.nan if value is None else value]) for value in degrees)
+    rows = encode(latitude, longitude, [observation.date])
+    return rows.reshape(-1)
+
+
 def test_a_line_becomes_month_hour_and_a_point_on_the_sphere(tmp_path: Path) -> None:
     file = written(tmp_path, HEADER + "a/1.jpg,30,60,2017-03-15T06:30\n")
-    (row,) = read_metadata(file).rows(["a/1.jpg"])
+    row = encoded(read_metadata(file)["a/1.jpg"])
     up, round_ = math.radians(30), math.radians(60)
     place = [math.cos(up) * math.cos(round_), math.cos(up) * math.sin(round_), math.sin(up)]
     np.testing.assert_allclose(row, [1.0, 0.0, 1.0, 0.0, *place], atol=1e-6)
@@ -40,16 +51,21 @@ def test_a_line_becomes_month_hour_and_a_point_on_the_sphere(tmp_path: Path) -> 
     ],
 )
 def test_what_is_missing_is_zero_and_zero_degrees_are_not_missing(tmp_path: Path, line: str, known: list[bool]) -> None:
-    (row,) = read_metadata(written(tmp_path, HEADER + line + "\n")).rows(["a.jpg"])
+    row = encoded(read_metadata(written(tmp_path, HEADER + line + "\n"))["a.jpg"])
     assert [bool(part.any()) for part in (row[:2], row[2:4], row[4:])] == known
 
 
-def test_images_come_in_the_order_asked_for_and_strangers_are_missing(tmp_path: Path) -> None:
-    metadata = read_metadata(written(tmp_path, "date,image,longitude,latitude\n,b.jpg,0,90\n2017-12-01,a.jpg,,\n"))
-    rows = metadata.rows(["a.jpg", "c.jpg", "b.jpg"])
-    assert rows.shape == (3, 7)
-    assert rows.dtype == np.float32
-    np.testing.assert_allclose(rows, [[0, 1, 0, 0, 0, 0, 0], [0] * 7, [0, 0, 0, 0, 0, 0, 1]], atol=1e-6)
+def test_images_that_the_file_does_not_name_keep_what_their_source_says(tmp_path: Path) -> None:
+    file = written(tmp_path, "date,image,longitude,latitude\n,b.jpg,0,90\n2017-12-01,a.jpg,,\n")
+    source = [("a.jpg", Observation(1.0, 2.0)), ("b.jpg", None), ("c.jpg", Observation(3.0, 4.0)), ("d.jpg", None)]
+    samples = tuple(Sample(key, 0, "train", "", observation=said) for key, said in source)
+    said = {one.key: one.observation for one in with_observations(Manifest(("x",), samples), file).samples}
+    assert said == {
+        "a.jpg": Observation(date="2017-12-01"),
+        "b.jpg": Observation(90.0, 0.0),
+        "c.jpg": Observation(3.0, 4.0),
+        "d.jpg": None,
+    }
 
 
 @pytest.mark.parametrize(

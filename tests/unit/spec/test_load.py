@@ -58,7 +58,7 @@ def test_relative_paths_of_teachers_and_metadata_become_absolute_wherever_they_s
         "overrides={'davit*': {set: {teacher: b}}}",
         "points=[{teacher: a}]",
     )
-    assert spec.data.metadata == tmp_path / "places.csv"  # type: ignore[union-attr]
+    assert spec.data.metadata == tmp_path / "places.csv"
     assert spec.train.teacher == str(tmp_path / "sweeps/davit")
     assert spec.space["teacher"].ends == (str(tmp_path / "a"), None)
     assert spec.overrides["davit*"].set == {"teacher": str(tmp_path / "b")}

@@ -5,6 +5,7 @@ from sklearn.datasets import load_digits
 
 from sweeper.data.readers import read_manifest
 from sweeper.spec.data import DigitsData
+from sweeper.spec.split import SplitSpec
 
 
 def test_the_digits_are_split_by_class_and_read_as_grey_rgb() -> None:
@@ -25,7 +26,7 @@ def test_the_digits_are_split_by_class_and_read_as_grey_rgb() -> None:
 
 def test_another_split_seed_draws_another_split() -> None:
     def val(seed: int) -> set[str]:
-        manifest, _ = read_manifest(DigitsData(source="digits", split_seed=seed))
+        manifest, _ = read_manifest(DigitsData(source="digits", split=SplitSpec(seed=seed)))
         return {sample.key for sample in manifest.samples if sample.split == "val"}
 
     assert val(0) == val(0)
