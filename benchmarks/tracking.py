@@ -94,7 +94,7 @@ def run_sweeper(uri: str, workspace: Workspace, epochs: int) -> Cost:
     """Hands the record over after each epoch, as the driver does."""
     config = TrialConfig.model_validate({"backbone": "davit_tiny", "data": {"source": "digits"}})
     tracker = open_tracker(TrackingSpec(uri=uri), workspace)
-    tracker.begin(SweepInfo("ours", uri, "top1", "", capture_environment(), ""))
+    tracker.begin(SweepInfo("ours", uri, "top1", "", capture_environment(), "", ""))
     done: list[EpochMetrics] = []
 
     def hand_over(step: int) -> None:

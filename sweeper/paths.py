@@ -53,6 +53,11 @@ class SweepPaths:
         return self.root / "resolved.yaml"
 
     @property
+    def data(self) -> Path:
+        """What the images were when the sweep began: their fingerprints, splits and classes, as JSON."""
+        return self.root / "data.json"
+
+    @property
     def study(self) -> Path:
         """The Optuna study, the sweep's ledger."""
         return self.root / "study.db"

@@ -52,7 +52,7 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")
     for bad in description.unreadable:
         click.echo(f"Cannot read `{bad.key}`: {bad.reason}")
-    click.echo(f"Fingerprint {description.fingerprint}.")
+    click.echo(f"Data {description.fingerprint}, split {description.split_fingerprint}.")
 
 
 @command.command("prepare")

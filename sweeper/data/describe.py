@@ -50,7 +50,9 @@ class DataDescription(_Value):
     """A data set at a glance."""
 
     fingerprint: str
-    """Changes with the images and the split."""
+    """Changes with any image, label, place or date."""
+    split_fingerprint: str
+    """Changes with which images are in which split; a tag of every run of a sweep on them."""
     classes: tuple[str, ...]
     splits: tuple[SplitDescription, ...]
     imbalance: float
@@ -76,6 +78,7 @@ def describe(spec: DataSpec) -> DataDescription:
     train = Counter(sample.label for sample in manifest.samples if sample.split == "train")
     return DataDescription(
         fingerprint=manifest.fingerprint,
+        split_fingerprint=manifest.split_fingerprint,
         classes=manifest.classes,
         splits=splits,
         imbalance=max(train.values()) / min(train.values()),

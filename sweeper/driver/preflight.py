@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import find_weights
-from sweeper.data import prepare_images, read_manifest
+from sweeper.data import Split, prepare_images, read_manifest
 from sweeper.driver.observer import SweepObserver
-from sweeper.paths import CachePaths
+from sweeper.errors import DataError
+from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.trial.phases import stored_data
@@ -23,13 +24,19 @@ _STRUCTURAL = (
 
 
 class Prepared(BaseModel):
-    """What the preflight found out."""
+    """What the preflight found out; kept beside the sweep as `data.json`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     classes: tuple[str, ...]
     data_fingerprint: str
+    """Changes with any image, label, place or date."""
+    split_fingerprint: str
+    """Changes with which images are in which split."""
+    images: dict[Split, int]
+    """Images that can be read, by their split."""
     quarantined: int
+    """Images that cannot be read and are left out."""
 
 
 def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prepared:
@@ -55,8 +62,40 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     for bad in caches[0].quarantined:
         observer.note(f"Left out the image `{bad.key}`: {bad.reason}.")
     return Prepared(
-        classes=caches[0].classes, data_fingerprint=caches[0].fingerprint, quarantined=len(caches[0].quarantined)
+        classes=caches[0].classes,
+        data_fingerprint=manifest.fingerprint,
+        split_fingerprint=caches[0].split_fingerprint,
+        images={split: len(caches[0].split(split)) for split in caches[0].splits},
+        quarantined=len(caches[0].quarantined),
     )
+
+
+def require_same_split(paths: SweepPaths, prepared: Prepared, observer: SweepObserver) -> None:
+    """Compares the images with those that the sweep began with, where it began before.
+
+    Raises:
+        DataError: they are split otherwise, so that its trials could not be compared any more.
+    """
+    if not paths.data.exists():
+        return
+    began = Prepared.model_validate_json(paths.data.read_bytes())
+    if began.split_fingerprint != prepared.split_fingerprint:
+        raise DataError(
+            f"All trials of a sweep must be judged on the same images, but those of `{paths.root.name}` are split "
+            f"otherwise now (split {began.split_fingerprint} before, {prepared.split_fingerprint} now); put the images "
+            f"back as they were, or start another sweep."
+        )
+    if began.data_fingerprint != prepared.data_fingerprint:
+        observer.note(
+            "Files or labels of the images have changed since the sweep began; which split they are in has not."
+        )
+
+
+def write_data(paths: SweepPaths, prepared: Prepared) -> None:
+    """Writes down what the images were when the sweep began; what is there already stays."""
+    if not paths.data.exists():
+        with written_aside(paths.data) as aside:
+            aside.write_text(prepared.model_dump_json(indent=2), encoding="utf-8")
 
 
 def _variants(spec: SweepSpec) -> Iterator[TrialConfig]:

@@ -15,7 +15,7 @@ from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import NullObserver, SweepObserver
-from sweeper.driver.preflight import Prepared, prepare
+from sweeper.driver.preflight import Prepared, prepare, require_same_split, write_data
 from sweeper.driver.teachers import with_best_trials
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
@@ -98,10 +98,12 @@ def _run(
         share = share_for(spec.resources)
         cache = CachePaths.default()
         prepared = prepare(spec, cache, observer)
+        require_same_split(paths, prepared, observer)
         url = storage_url(spec, paths)
         if not paths.resolved.exists():
             require_no_ledger(spec, url)
             write_folder(paths, spec, source=source)
+        write_data(paths, prepared)
         ledger = open_ledger(spec, url, create=True)
         tracker = open_tracker(spec.tracking, workspace)
         tracker.begin(_info(spec, ledger, prepared))
@@ -131,6 +133,7 @@ def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:
         resolved_spec=dump_spec(spec),
         environment=capture_environment(),
         data_fingerprint=prepared.data_fingerprint,
+        split_fingerprint=prepared.split_fingerprint,
     )
 
 

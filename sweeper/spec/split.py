@@ -36,9 +36,9 @@ class SplitSpec(Section):
     def agrees(self) -> Self:
         """Settings that contradict each other would be silently ignored otherwise."""
         if self.fold >= (self.folds or 1):
-            raise ValueError(f"`fold` needs to be below `folds`, {self.folds}, but got `{self.fold}`")
+            raise ValueError(f"`fold` needs to be below `folds`, but got `fold` {self.fold} of {self.folds or 1}")
         if self.folds is not None and self.by == "official":
-            raise ValueError("`by: official` keeps the source's split, but got `folds` as well; keep one of them")
+            raise ValueError("`by: official` keeps the source's split, but got `folds` as well")
         if self.val + self.test >= 1.0:
             raise ValueError(f"`val` and `test` need to leave images to train on, but got {self.val} and {self.test}")
         return self

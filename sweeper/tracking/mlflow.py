@@ -182,7 +182,7 @@ class MlflowRuns:
                 run = self._children[record.number] = self._create_child(record, config)
             self._write_params(run, params)
             self._write_epochs(run, points)
-            self._write_tags(run, projection.run_tags(record))
+            self._write_tags(run, projection.run_tags(record) | _data_tags(self._info))
             self._set_status(run, projection.run_status(record), end=record.finished)
 
     def write_sweep(self) -> None:
@@ -243,6 +243,7 @@ class MlflowRuns:
             projection.SWEEP_TAG: self._info.sweep_id,
             projection.TRIAL_TAG: str(record.number),
             **projection.run_tags(record),
+            **_data_tags(self._info),
         }
         run = self._client.create_run(
             self._experiment_id,
@@ -324,7 +325,14 @@ def _sweep_tags(info: SweepInfo) -> dict[str, str]:
         tags["sweeper.env.gpus"] = ", ".join(info.environment.gpus)
     if info.environment.git_commit:
         tags["mlflow.source.git.commit"] = info.environment.git_commit
-    return tags | {"sweeper.objective": info.objective, "sweeper.data_fingerprint": info.data_fingerprint}
+    return tags | {"sweeper.objective": info.objective} | _data_tags(info)
+
+
+def _data_tags(info: SweepInfo) -> dict[str, str]:
+    return {
+        "sweeper.data_fingerprint": info.data_fingerprint,
+        "sweeper.split_fingerprint": info.split_fingerprint,
+    }
 
 
 @contextmanager

@@ -26,7 +26,9 @@ class SweepInfo:
     environment: Environment
     """Where the driver runs."""
     data_fingerprint: str
-    """Changes with any image, label or split."""
+    """Changes with any image or label."""
+    split_fingerprint: str
+    """Changes with which images are in which split: trials are comparable only where it is the same."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class TestNoop(TrackerContract):
 
     def test_nothing_is_written(self, tracking: TrackingSpec, tmp_path: Path) -> None:
         tracker = open_tracker(tracking, Workspace(tmp_path))
-        tracker.begin(SweepInfo("s", "1", "top1", "", capture_environment(), ""))
+        tracker.begin(SweepInfo("s", "1", "top1", "", capture_environment(), "", ""))
         tracker.update(record(0, TrialState.COMPLETE, epochs=1), CONFIG)
         tracker.close(finished=True, timeout=1.0)
         assert not list(tmp_path.iterdir())

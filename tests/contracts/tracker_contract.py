@@ -32,7 +32,7 @@ class TrackerContract:
     def open(self, tracking: TrackingSpec, workspace: Workspace) -> Open:
         """Opens a tracker on one and the same sweep, as a run and its resumes do."""
         sweep_id = uuid.uuid4().hex
-        info = SweepInfo(f"sweep-{sweep_id}", sweep_id, "top1", "name: x\n", capture_environment(), "0" * 16)
+        info = SweepInfo(f"sweep-{sweep_id}", sweep_id, "top1", "name: x\n", capture_environment(), "0" * 16, "1" * 16)
 
         def begin() -> Tracker:
             tracker = open_tracker(tracking, workspace)

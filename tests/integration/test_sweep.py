@@ -39,10 +39,11 @@ def test_a_sweep_runs_is_ranked_tracked_and_refused_a_second_time(sweeper: Any) 
     assert "layer_decay" in table
     assert json.loads(sweeper.run("leaderboard", "tiny", "--json").stdout) == board
 
-    check_mlflow(f"sqlite:///{sweeper.folder}/sweeps/mlflow.db", board)
+    split = json.loads((folder / "data.json").read_text())["split_fingerprint"]
+    check_mlflow(f"sqlite:///{sweeper.folder}/sweeps/mlflow.db", board, split)
 
 
-def check_mlflow(uri: str, board: dict[str, Any]) -> None:
+def check_mlflow(uri: str, board: dict[str, Any], split: str) -> None:
     """The parent has three children; sorting them by the objective's best value finds the winner."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("tiny")
@@ -53,6 +54,7 @@ def check_mlflow(uri: str, board: dict[str, Any]) -> None:
     assert len(children) == 3
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["sweeper.split_fingerprint"] for run in runs} == {split}
     best = max(children, key=lambda run: run.data.metrics["best_top1"])
     winner = board["rows"][0]
     assert best.data.tags["sweeper.trial"] == str(winner["number"])

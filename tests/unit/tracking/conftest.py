@@ -179,7 +179,7 @@ def server(_server: Server) -> Server:
 @pytest.fixture
 def info() -> SweepInfo:
     sweep_id = uuid.uuid4().hex
-    return SweepInfo(f"sweep-{sweep_id[:8]}", sweep_id, "top1", "name: x\n", capture_environment(), "f" * 16)
+    return SweepInfo(f"sweep-{sweep_id[:8]}", sweep_id, "top1", "name: x\n", capture_environment(), "f" * 16, "5" * 16)
 
 
 @pytest.fixture

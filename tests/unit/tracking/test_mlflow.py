@@ -75,7 +75,9 @@ def test_the_sweep_shows_its_spec_environment_counts_and_best(runs: MlflowRuns, 
         "trials_waiting": 0.0, "trials_running": 1.0, "trials_complete": 1.0, "trials_stopped": 0.0,
         "trials_failed": 1.0, "best_top1": pytest.approx(0.52),
     }  # fmt: skip
-    assert parent.data.tags["sweeper.data_fingerprint"] == "f" * 16
+    for run in (parent, *written.children.values()):
+        assert run.data.tags["sweeper.data_fingerprint"] == "f" * 16
+        assert run.data.tags["sweeper.split_fingerprint"] == "5" * 16
     assert parent.data.tags["sweeper.env.python"] == sys.version.split()[0]
     artifacts = {file.path for file in written.client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"resolved.yaml", "environment.json"}
@@ -172,7 +174,7 @@ def test_a_number_that_is_none_is_written_too(runs: MlflowRuns, written: Any, ma
 
 
 def test_sweeps_of_one_experiment_do_not_see_each_other(opened: Open, info: SweepInfo, made: Any) -> None:
-    other = SweepInfo(info.name, "0" * 32, "top1", "", info.environment, "")
+    other = SweepInfo(info.name, "0" * 32, "top1", "", info.environment, "", "")
     first = opened(info)
     first.write_trial(made.record(0, epochs=2), made.config)
     assert opened(other).epochs_of(0) == 0
@@ -233,7 +235,7 @@ from sweeper.paths import Workspace
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
 tracker = open_tracker(TrackingSpec(), Workspace(Path({str(folder)!r})))
-tracker.begin(SweepInfo("s", "1", "top1", "", capture_environment(), ""))
+tracker.begin(SweepInfo("s", "1", "top1", "", capture_environment(), "", ""))
 assert tracker.close(finished=True, timeout=60.0).trials == 0
 logging.getLogger("mine").info("mine is heard")
 """
