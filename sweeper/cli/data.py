@@ -50,6 +50,8 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         )
     Console().print(table)
     click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")
+    for note in description.notes:
+        click.echo(note)
     for bad in description.unreadable:
         click.echo(f"Cannot read `{bad.key}`: {bad.reason}")
     click.echo(f"Data {description.fingerprint}, split {description.split_fingerprint}.")

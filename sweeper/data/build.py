@@ -65,6 +65,8 @@ def prepare_images(
         CacheError: the cache cannot be written.
     """
     manifest, source = read_manifest(spec)
+    for note in manifest.notes:
+        _log.info(note)
     folder = cache.images(_cache_key(manifest, spec.stored_short_side))
     opened = _open_intact(folder, verify=verify)
     if opened is None:

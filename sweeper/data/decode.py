@@ -7,8 +7,7 @@ import struct
 import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import cv2
 import numpy as np
@@ -73,16 +72,17 @@ def decode(data: bytes, *, short_side: int) -> Pixels:
         raise DataError(str(error)) from error
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(file: BinaryIO) -> tuple[int, int]:
     """Returns width and height, EXIF orientation applied, from the header of an image file.
 
     Raises:
         DataError: not an image, or the header is damaged; the message is the reason.
     """
     try:
-        if path.stat().st_size == 0:
+        if file.seek(0, io.SEEK_END) == 0:
             raise DataError("the file is empty")
-        with _opened(path) as image:
+        file.seek(0)
+        with _opened(file) as image:
             width, height = image.size
             # A PNG's own `getexif` would decode the whole image, in case there is more to come after its pixels.
             exif = Image.Image.getexif(image)
@@ -128,7 +128,7 @@ def shrunk(image: Pixels, size: tuple[int, int]) -> Pixels:
     return resized
 
 
-def _opened(file: Path | io.BytesIO) -> Image.Image:
+def _opened(file: BinaryIO) -> Image.Image:
     """Reads the header of an image file."""
     try:
         return Image.open(file)

@@ -57,6 +57,8 @@ class DataDescription(_Value):
     splits: tuple[SplitDescription, ...]
     imbalance: float
     """Training images of the largest class over those of the smallest."""
+    notes: tuple[str, ...]
+    """What else the source tells: whether it is complete, what is missing."""
     unreadable: tuple[Quarantined, ...]
     """Images whose header cannot be read; damage further inside shows when they are decoded."""
 
@@ -82,6 +84,7 @@ def describe(spec: DataSpec) -> DataDescription:
         classes=manifest.classes,
         splits=splits,
         imbalance=max(train.values()) / min(train.values()),
+        notes=manifest.notes,
         unreadable=unreadable,
     )
 

@@ -56,6 +56,8 @@ class Manifest:
     classes: tuple[str, ...]
     """Class names, sorted; a label is an index into them."""
     samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences on what the reader noticed, for people; not part of the fingerprint."""
 
     @cached_property
     def fingerprint(self) -> str:

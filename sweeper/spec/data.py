@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from sweeper.spec.model import Section
 from sweeper.spec.split import SplitSpec
+
+Place = Annotated[str, Field(min_length=1)]
+"""A path on this machine, or a URI such as `s3://bucket/photos` or `gs://bucket/photos`."""
 
 
 class _DataSection(Section):
@@ -45,4 +48,86 @@ class DigitsData(_DataSection):
     """Side of the square image a model sees, in pixels."""
 
 
-DataSpec = Annotated[FolderData | DigitsData, Field(discriminator="source")]
+class _INaturalistData(_DataSection):
+    root: Place
+    """Holds the competition's JSON files and, beside them, the folder of images that they name."""
+    supercategory: str | tuple[str, ...] | None = None
+    """Which part of the data set, e.g. `Fungi`, or a list of several; by default all of it."""
+
+    @property
+    def supercategories(self) -> tuple[str, ...]:
+        """The chosen parts; none stands for all."""
+        chosen = self.supercategory or ()
+        return (chosen,) if isinstance(chosen, str) else chosen
+
+
+class INaturalistData(_INaturalistData):
+    """iNaturalist 2017, 2018 or 2019 as the competition's archives unpack."""
+
+    source: Literal["inat2017", "inat2018", "inat2019"]
+
+
+class INaturalist2021Data(_INaturalistData):
+    """iNaturalist 2021 as the competition's archives unpack."""
+
+    source: Literal["inat2021"]
+    mini: bool = False
+    """Train on `train_mini.json`, 50 images a species, and not on `train.json`."""
+
+
+class CsvData(_DataSection):
+    """A CSV with a line an image: `path,label`, and perhaps `split`, `group`, `latitude`, `longitude`, `date`."""
+
+    source: Literal["csv"]
+    file: Place
+    """The CSV; its first line names the columns."""
+    root: Place | None = None
+    """The folder that `path` is relative to; by default the CSV's own."""
+
+
+class _ShardData(_DataSection):
+    root: Place
+    """A folder of shards, at any depth, or one shard; a name such as `train-00001` or `validation/3` says the split."""
+    label: str = "label"
+    """The column, or the key of the JSON file, that holds the label."""
+
+
+class ParquetData(_ShardData):
+    """Parquet or Arrow files with the images' bytes, as Hugging Face data sets have them."""
+
+    source: Literal["parquet"]
+    image: str = "image"
+    """The column that holds the images: encoded bytes, or a struct with the fields `bytes` and `path`."""
+
+
+class WebDatasetData(_ShardData):
+    """Tar shards; files of one name belong together, e.g. `0001.jpg` and `0001.cls` or `0001.json`."""
+
+    source: Literal["webdataset"]
+
+
+class TorchvisionData(_DataSection):
+    """A data set that torchvision knows by name."""
+
+    source: Literal["torchvision"]
+    dataset: str
+    """The name of its class, e.g. `Flowers102`."""
+    root: Path
+    """The folder that torchvision keeps it in."""
+    download: bool = False
+    """Let torchvision download what is missing."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the class, e.g. `{annotation_level: family}` for FGVCAircraft."""
+
+
+DataSpec = Annotated[
+    FolderData
+    | DigitsData
+    | INaturalistData
+    | INaturalist2021Data
+    | CsvData
+    | ParquetData
+    | WebDatasetData
+    | TorchvisionData,
+    Field(discriminator="source"),
+]

@@ -68,7 +68,7 @@ def _make_paths_absolute(values: dict[str, Any]) -> None:
     data, train, space, overrides, points = (
         values.get(key) for key in ("data", "train", "space", "overrides", "points")
     )
-    _make_absolute(data, ("root", "metadata"))
+    _make_absolute(data, ("root", "file", "metadata"))
     _make_absolute(train, ("teacher",))
     places = [values, *(points if isinstance(points, list) else [])]
     spaces = [space]
@@ -93,7 +93,7 @@ def _make_absolute(place: Any, names: Sequence[str]) -> None:
 
 
 def _absolute(path: str) -> str:
-    if path in _WORDS:
+    if path in _WORDS or "://" in path:
         return path
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib raises for an unknown user
 

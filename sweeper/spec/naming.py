@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.errors import SpecError
-from sweeper.spec.data import DigitsData, FolderData
 from sweeper.spec.head import HeadSpec
 from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, TrainSpec
 
+<<<<<<< HEAD
 _SHARED_DATA = ("source", "root", "metadata", "split", "max_bad_fraction")
 """Fields of `data` that are the same for all trials: a trial must not change which images it is judged on."""
 _DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.model_fields} - set(_SHARED_DATA)
+=======
+_DATA_FIELDS = frozenset({"image_size", "store_size"})  # a trial must not change which images it is judged on
+>>>>>>> 6716003 (Read iNaturalist, CSV lists, Parquet, Arrow, tar shards and torchvision's sets, here or in an object store: one manifest for all)
 _PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
 _TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
 _ALONE = ("backbone", "weights", "seed", "backbone_args")
 _SECTIONS = {
-    "data": frozenset(_DATA_FIELDS),
+    "data": _DATA_FIELDS,
     "head": frozenset(HeadSpec.model_fields),
     "train": _TRAIN_FIELDS,
     "augment": frozenset(AugmentSpec.model_fields),

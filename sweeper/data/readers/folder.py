@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import BinaryIO, Final, final
 
-from sweeper.data.decode import decode, upright_size
-from sweeper.data.manifest import SPLITS, ImageSource, Manifest, Pixels, Sample, Split
+from sweeper.data.manifest import SPLITS, Manifest, Sample, Split
+from sweeper.data.readers.encoded import EncodedImages
 from sweeper.errors import DataError, nearest
 from sweeper.spec.data import FolderData
 
@@ -23,22 +23,14 @@ _MISNAMED_VAL: Final = ("valid", "validation", "dev")
 
 @final
 @dataclass(frozen=True)
-class FolderImages(ImageSource):
+class FolderImages(EncodedImages):
     """Image files below `root`; a key is a path relative to it, with forward slashes."""
 
     root: Path
 
-    def read(self, sample: Sample, *, short_side: int) -> Pixels:
-        """Reads and decodes the file."""
-        try:
-            data = (self.root / sample.key).read_bytes()
-        except OSError as error:
-            raise DataError(error.strerror or str(error)) from error
-        return decode(data, short_side=short_side)
-
-    def size(self, sample: Sample) -> tuple[int, int]:
-        """Reads the file's header."""
-        return upright_size(self.root / sample.key)
+    def open(self, sample: Sample) -> BinaryIO:
+        """Opens the file."""
+        return (self.root / sample.key).open("rb")
 
 
 def read_folder(spec: FolderData) -> tuple[Manifest, FolderImages]:
