@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from sweeper.errors import SpecError
+from sweeper.spec.data import DataSpec
 from sweeper.spec.head import HeadSpec
 from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, TrainSpec
 
-<<<<<<< HEAD
-_SHARED_DATA = ("source", "root", "metadata", "split", "max_bad_fraction")
+_DATA_FIELDS = frozenset({"image_size", "store_size"})
+_SHARED_DATA = {name for model in get_args(get_args(DataSpec)[0]) for name in model.model_fields} - _DATA_FIELDS
 """Fields of `data` that are the same for all trials: a trial must not change which images it is judged on."""
-_DATA_FIELDS = {name for model in (FolderData, DigitsData) for name in model.model_fields} - set(_SHARED_DATA)
-=======
-_DATA_FIELDS = frozenset({"image_size", "store_size"})  # a trial must not change which images it is judged on
->>>>>>> 6716003 (Read iNaturalist, CSV lists, Parquet, Arrow, tar shards and torchvision's sets, here or in an object store: one manifest for all)
 _PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
 _TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
 _ALONE = ("backbone", "weights", "seed", "backbone_args")

@@ -59,11 +59,15 @@ class ShardImages(EncodedImages):
             try:
                 yield sample, partial(decode, self.encoded(sample))
             except DataError as error:
-                yield sample, partial(_refuse, error)
+                yield sample, _Unreadable(error)
 
 
-def _refuse(error: DataError, *, short_side: int) -> Pixels:
-    raise error
+@dataclass(frozen=True)
+class _Unreadable:
+    error: DataError
+
+    def __call__(self, *, short_side: int) -> Pixels:
+        raise self.error
 
 
 @final

@@ -113,7 +113,8 @@ def test_set_merges_a_mapping_into_a_section(load: Load) -> None:
         (
             "source: folder",
             "source: foldr",
-            "space.yaml:2: data: must be one of `folder`, `digits`, but got `foldr`; did you mean `folder`?",
+            "space.yaml:2: data: must be one of `folder`, `digits`, `inat2017`, `inat2018`, `inat2019`, "
+            "`inat2021`, `csv`, `parquet`, `webdataset`, `torchvision`, but got `foldr`; did you mean `folder`?",
         ),
         (", root: /photos", "", "space.yaml:2: data.root: `root` is required."),
         ("source: folder, ", "", "space.yaml:2: data: `source` is required."),

@@ -24,7 +24,8 @@ CATEGORIES = [
 
 @pytest.fixture
 def photo_bytes(write_images: Any, tmp_path: Path) -> bytes:
-    return (write_images(tmp_path / "one") / "0.jpg").read_bytes()
+    folder: Path = write_images(tmp_path / "one")
+    return (folder / "0.jpg").read_bytes()
 
 
 @pytest.fixture
