@@ -30,6 +30,7 @@ from sweeper.trial.device import Machine, find_machine
 from sweeper.trial.feed import Feed, Pending
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import train_epoch
+from sweeper.trial.loss import Criterion
 
 _CLASSES = 121  # as many as the fungi of iNaturalist 2017
 
@@ -99,7 +100,7 @@ def bare_loop(case: Case, model: nn.Module) -> Callable[[], None]:
 def our_loop(case: Case, backbone: Backbone) -> Callable[[], None]:
     """Returns an epoch of sweeper's loop."""
     feed = SameBatches(case)
-    learner = Learner.start(backbone, case.config.train, feed=feed, machine=case.machine)
+    learner = Learner.start(backbone, case.config.train, feed=feed, machine=case.machine, criterion=Criterion())
 
     def epoch() -> None:
         train_epoch(learner, feed.epoch(1), epoch=1)

@@ -25,16 +25,22 @@ class Metric(_Record):
     higher_is_better: bool
     format: str
     """A format specification, as in `format(value, metric.format)`."""
+    column: bool = True
+    """Whether every leaderboard shows it, or only one that ranks by it."""
 
 
 METRICS: Final[dict[str, Metric]] = {
-    name: Metric(name=name, title=title, higher_is_better=higher, format=spec)
-    for name, title, higher, spec in (
-        ("top1", "top-1", True, ".4f"),
-        ("top5", "top-5", True, ".4f"),
-        ("macro_f1", "macro F1", True, ".4f"),
-        ("balanced_accuracy", "balanced acc.", True, ".4f"),
-        ("val_loss", "val loss", False, ".4f"),
+    name: Metric(name=name, title=title, higher_is_better=higher, format=".4f", column=column)
+    for name, title, higher, column in (
+        ("top1", "top-1", True, True),
+        ("top5", "top-5", True, True),
+        ("macro_f1", "macro F1", True, True),
+        ("balanced_accuracy", "balanced acc.", True, True),
+        ("val_loss", "val loss", False, True),
+        ("recall_head", "head recall", True, False),
+        ("recall_middle", "middle recall", True, False),
+        ("recall_tail", "tail recall", True, False),
+        ("balanced_accuracy_adjusted", "adjusted bal. acc.", True, False),
     )
 }
 """The metrics an objective can name, all measured on the validation split."""
@@ -67,10 +73,23 @@ class EpochMetrics(_Record):
     """Training images over training seconds."""
     peak_memory_mb: float
     """Peak device memory (CUDA) or resident memory of the process (CPU) so far, in MiB."""
+    recall_head: float | None = None
+    """Recall averaged over the classes with more training images than `eval.head_above`; None if there are none."""
+    recall_middle: float | None = None
+    """The same over the classes between head and tail."""
+    recall_tail: float | None = None
+    """The same over the classes with fewer training images than `eval.tail_below`."""
+    tau: float | None = None
+    """How much of the log class share to take off the logits for the best balanced accuracy on the validation split."""
+    balanced_accuracy_adjusted: float | None = None
+    """Balanced accuracy with that `tau`: chosen and measured on the same images, so somewhat too good."""
+    top1_adjusted: float | None = None
+    """Share of validation images whose best guess is right with that `tau`: what the adjustment costs or brings."""
 
     def value(self, objective: str) -> float:
-        """Returns the metric called `objective`, one of `METRICS`."""
-        return float(getattr(self, METRICS[objective].name))
+        """Returns the metric called `objective`, one of `METRICS`; not a number where it was not measured."""
+        value: float | None = getattr(self, METRICS[objective].name)
+        return math.nan if value is None else float(value)
 
 
 class TrialState(StrEnum):

@@ -23,7 +23,7 @@ def point(params: Mapping[str, ParamValue]) -> str:
 
 def leaderboard_table(board: Leaderboard, *, limit: int | None = None) -> Table:
     """Returns the ranking with the objective first, the other metrics, the cost and the parameters."""
-    names = [board.objective, *(name for name in METRICS if name != board.objective)]
+    names = [board.objective, *(name for name, metric in METRICS.items() if metric.column and name != board.objective)]
     params = list(dict.fromkeys(name for row in board.rows for name in row.params))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("rank", "trial", *(METRICS[name].title for name in names), "epoch", "seconds"):

@@ -19,6 +19,8 @@ from sweeper.data.augment import Augmenter
 from sweeper.data.crops import center_box, resized
 from sweeper.data.manifest import Pixels
 from sweeper.data.mix import Mix, draw_mix
+from sweeper.data.sampling import draw_order, repeats
+from sweeper.spec.long_tail import Sampler
 from sweeper.spec.training import AugmentSpec
 
 Made = TypeVar("Made")
@@ -71,8 +73,9 @@ class TrainLoader:
     """Shuffled, augmented training batches.
 
     The order is a pure function of the seed and the epoch, the augmentation of an image one of the seed, the
-    epoch and the image: any epoch can be asked for directly, and neither threads nor an interruption change
-    what it holds. The last, incomplete batch is dropped unless it is the only one.
+    epoch and the image (and of how often the epoch showed it before, where the sampler repeats images): any
+    epoch can be asked for directly, and neither threads nor an interruption change what it holds. The last,
+    incomplete batch is dropped unless it is the only one.
 
     Example::
 
@@ -92,6 +95,8 @@ class TrainLoader:
     """(N, 7): date and place of each image of the split; None where the model takes none."""
     epochs: int = 1
     """Epochs of the trial, over which the share of hidden metadata falls to 0."""
+    sampler: Sampler = "natural"
+    """How often each class is shown."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -99,8 +104,10 @@ class TrainLoader:
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
-        batches = self.batches(epoch)
-        return ahead((partial(self.batch, epoch, indices, step) for step, indices in enumerate(batches)), self.threads)
+        order = self._order(epoch)
+        parts = zip(self._cut(order)[: len(self)], self._cut(repeats(order)), strict=False)
+        jobs = (partial(self.batch, epoch, indices, step, before) for step, (indices, before) in enumerate(parts))
+        return ahead(jobs, self.threads)
 
     def view(self, number: int) -> Generator[Batch, None, None]:
         """Yields every image once, in the split's order, augmented as in epoch `number` and not mixed."""
@@ -109,23 +116,46 @@ class TrainLoader:
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         """Returns which images of the split each batch of epoch `epoch` holds."""
-        return self._cut(self._rng(_Stream.ORDER, epoch).permutation(len(self.split)))[: len(self)]
+        return self._cut(self._order(epoch))[: len(self)]
 
-    def _cut(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        return draw_order(self.split.labels, self.sampler, self._rng(_Stream.ORDER, epoch))
 
-    def batch(self, epoch: int, indices: npt.NDArray[np.int64], step: int | None) -> Batch:
-        """Makes batch `step` of an epoch from the images at `indices`; without a step it is not mixed."""
+    def _cut(self, values: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        return np.split(values, range(self.batch_size, len(values), self.batch_size))
+
+    def batch(
+        self,
+        epoch: int,
+        indices: npt.NDArray[np.int64],
+        step: int | None,
+        before: npt.NDArray[np.int64] | None = None,
+    ) -> Batch:
+        """Makes batch `step` of an epoch.
+
+        Args:
+            epoch: 1 or more.
+            indices: (B,): which images.
+            step: which batch of the epoch it is; None leaves it unmixed.
+            before: (B,): how often the epoch showed each image before; None says never.
+        """
         augmenter = Augmenter.of(self.augment, image_size=self.image_size)
         images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
         pixels = images.numpy()
-        for row, index in enumerate(indices.tolist()):
-            pixels[row] = augmenter(self.split.image(index), self._rng(_Stream.IMAGE, epoch, index))
+        for row, (index, rng) in enumerate(zip(indices.tolist(), self._image_rngs(epoch, indices, before), strict=True)):
+            pixels[row] = augmenter(self.split.image(index), rng)
         batch = _as_batch(self.split, images, indices, metadata=self.metadata_of(epoch, indices))
         if step is None:
             return batch
-        rng = self._rng(_Stream.MIX, epoch, step)
-        return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=self.image_size, rng=rng))
+        mix_rng = self._rng(_Stream.MIX, epoch, step)
+        return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=self.image_size, rng=mix_rng))
+
+    def _image_rngs(
+        self, epoch: int, indices: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None
+    ) -> Iterator[np.random.Generator]:
+        times = np.zeros_like(indices) if before is None else before
+        for index, time in zip(indices.tolist(), times.tolist(), strict=True):
+            yield self._rng(_Stream.IMAGE, epoch, index, *((time,) if time else ()))
 
     def metadata_of(self, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
         """Returns the metadata of the images at `indices`, some of it hidden, less with every epoch."""

@@ -13,12 +13,13 @@ from sweeper.errors import DataError
 from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.records import ParamValue
 from sweeper.spec import SweepSpec, TrialConfig, resolve
+from sweeper.trial.class_counts import check_objective
 from sweeper.trial.phases import stored_data
 from sweeper.trial.setup import check_trial
 
 _STRUCTURAL = (
     "freeze_depth", "drop_path", "optimizer", "weights", "tune", "cache_features", "teacher", "data.", "backbone_args.",
-    "head.", "probe.", "fixres.", "train.", "augment.mixup", "augment.cutmix",
+    "head.", "probe.", "fixres.", "train.", "augment.mixup", "augment.cutmix", "loss", "label_smoothing",
 )  # fmt: skip
 """Parameters that can make a model impossible to build; the rest are checked by their own ranges."""
 
@@ -59,6 +60,9 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
         prepare_images(data, cache, on_progress=lambda done, total: observer.preparing("decoding images", done, total))
         for data in {data.model_dump_json(): data for data in map(stored_data, variants)}.values()
     ]
+    labels = caches[0].split("train").labels
+    for config in variants:
+        check_objective(config, labels, num_classes=len(caches[0].classes))
     for bad in caches[0].quarantined:
         observer.note(f"Left out the image `{bad.key}`: {bad.reason}.")
     return Prepared(

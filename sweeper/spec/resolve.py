@@ -26,7 +26,7 @@ def resolve(spec: SweepSpec, params: Mapping[str, ParamValue]) -> TrialConfig:
         pydantic.ValidationError: a value breaks the rule of its field.
     """
     settings: dict[str, Any] = spec.model_dump(
-        include={"weights", "backbone_args", "data", "head", "train", "augment", "seed"}
+        include={"weights", "backbone_args", "data", "head", "train", "augment", "eval", "seed"}
     )
     settings["objective"] = spec.search.objective
     backbone = spec.backbone_of(params)

@@ -8,7 +8,17 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from sweeper.spec.model import Section
 
-ObjectiveName = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "val_loss"]
+ObjectiveName = Literal[
+    "top1",
+    "top5",
+    "macro_f1",
+    "balanced_accuracy",
+    "val_loss",
+    "recall_head",
+    "recall_middle",
+    "recall_tail",
+    "balanced_accuracy_adjusted",
+]
 
 
 class AshaSpec(Section):

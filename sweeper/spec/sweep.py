@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sweeper.records import ParamValue
 from sweeper.spec.data import DataSpec
+from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.head import HeadSpec
 from sweeper.spec.model import Section
 from sweeper.spec.resources import ResourcesSpec
@@ -62,6 +63,8 @@ class SweepSpec(Section):
     """How a trial trains, where the space does not say otherwise."""
     augment: AugmentSpec = AugmentSpec()
     """How training images are varied, where the space does not say otherwise."""
+    eval: EvalSpec = EvalSpec()
+    """How the validation images are judged."""
     space: dict[str, Parameter] = Field(default_factory=dict)
     """What is searched: settings by name (`train.` may be left out), each with a distribution."""
     points: tuple[dict[str, ParamValue], ...] = ()

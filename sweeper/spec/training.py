@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from sweeper.spec.long_tail import LongTailSettings
 from sweeper.spec.model import Section
 
 _RAND_AUGMENT = re.compile(r"rand-m(\d+)(?:-n(\d+))?")
@@ -56,7 +57,7 @@ class FixresSpec(Section):
     """Peak learning rate of these epochs; null takes a tenth of `lr` times `head_lr_scale`."""
 
 
-class TrainSpec(Section):
+class TrainSpec(LongTailSettings):
     """How a trial trains. Every field here can be searched by its bare name, as in `space: {lr: ...}`."""
 
     epochs: int = Field(default=10, ge=1)

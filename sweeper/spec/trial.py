@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from sweeper.spec.data import DataSpec
+from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.head import HeadSpec
 from sweeper.spec.model import Section
 from sweeper.spec.training import AugmentSpec, TrainSpec
@@ -27,6 +28,7 @@ class TrialConfig(Section):
     head: HeadSpec = HeadSpec()
     train: TrainSpec = TrainSpec()
     augment: AugmentSpec = AugmentSpec()
+    eval: EvalSpec = EvalSpec()
     objective: str = "top1"
     """The metric whose best epoch's weights are kept."""
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -99,7 +99,7 @@ def epoch_points(record: TrialRecord, objective: str, *, after: int) -> list[lis
         if is_best:
             best = epoch.value(objective)
         if epoch.epoch > after:
-            values = epoch.model_dump() | ({f"best_{objective}": best} if is_best else {})
+            values = epoch.model_dump(exclude_none=True) | ({f"best_{objective}": best} if is_best else {})
             found.append([Point(name, float(v), epoch.epoch, int(seconds * 1000)) for name, v in values.items()])
     return found
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.device import Machine
 from sweeper.trial.feed import Feed
+
+_TAUS: Final = tuple(step / 10 for step in range(21))
+"""The strengths of post-hoc logit adjustment that are tried: 0 to 2, as Kang et al. 2020 try their tau."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +26,27 @@ class Scores:
     macro_f1: float
     balanced_accuracy: float
     val_loss: float
+    recall_head: float | None
+    recall_middle: float | None
+    recall_tail: float | None
+    tau: float
+    balanced_accuracy_adjusted: float
+    top1_adjusted: float
 
 
 @torch.no_grad()  # not inference_mode: what a model caches here must serve in training too
-def evaluate(model: nn.Module, feed: Feed, *, num_classes: int, machine: Machine) -> Scores:
+def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine) -> Scores:
     """Scores `model` on all validation images of `feed`, each counting once.
 
     Args:
         model: is put into eval mode.
         feed: has at least one validation image.
-        num_classes: the width C of the logits.
+        counts: of the training images, on the device; their length is the width C of the logits.
         machine: what the model runs on.
     """
     model.eval()
     forward = feed.network(model)
-    tally = Tally(num_classes, device=machine.device)
+    tally = Tally(counts)
     for pending in feed.validation():
         batch = pending.to_device()
         with machine.autocast():
@@ -48,14 +59,18 @@ class Tally:
     """Counts per class, on the device, from which all metrics follow.
 
     They are the diagonal and the two margins of the confusion matrix: what F1 and recall need of it, in
-    C numbers each instead of C x C.
+    C numbers each instead of C x C. The diagonal is counted once more for each strength of post-hoc logit
+    adjustment (Menon et al. 2021): argmax of logits - tau log(class share), which retrains nothing.
     """
 
-    def __init__(self, num_classes: int, *, device: torch.device) -> None:
-        self._num_classes = num_classes
-        self._hits, self._actual, self._predicted = torch.zeros(
-            3, num_classes, dtype=torch.int64, device=device
-        ).unbind()
+    def __init__(self, counts: ClassCounts) -> None:
+        self._groups = counts.groups
+        self._log_shares = counts.shares.log().float()
+        self._num_classes = num_classes = len(counts.shares)
+        device = counts.shares.device
+        self._actual, self._predicted = torch.zeros(2, num_classes, dtype=torch.int64, device=device).unbind()
+        # A row for each tau; the first, of 0, is the model as it is.
+        self._hits = torch.zeros(len(_TAUS), num_classes, dtype=torch.int64, device=device)
         self._top5 = torch.zeros((), dtype=torch.int64, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -64,7 +79,10 @@ class Tally:
         best = logits.topk(min(5, self._num_classes), dim=1).indices
         right = best == labels[:, None]
         # scatter_add_ and not bincount or a mask: those make the host wait for the device.
-        self._hits.scatter_add_(0, labels, right[:, 0].long())
+        self._hits[0].scatter_add_(0, labels, right[:, 0].long())
+        for hits, tau in zip(self._hits[1:], _TAUS[1:], strict=True):
+            adjusted = torch.argmax(logits - tau * self._log_shares, dim=1)
+            hits.scatter_add_(0, labels, (adjusted == labels).long())
         self._actual.scatter_add_(0, labels, torch.ones_like(labels))
         self._predicted.scatter_add_(0, best[:, 0], torch.ones_like(labels))
         self._top5 += right.sum()
@@ -74,17 +92,30 @@ class Tally:
         """Returns the metrics of all images counted.
 
         Macro F1 averages over the classes that occur among labels or predictions, balanced accuracy over
-        those among labels, as scikit-learn does.
+        those among labels, as scikit-learn does. The tau is the smallest of those with the best balanced accuracy.
         """
-        hits, actual, predicted = self._hits.double(), self._actual.double(), self._predicted.double()
+        hits, actual, predicted = self._hits[0].double(), self._actual.double(), self._predicted.double()
         num_images = float(actual.sum())
         occurs, labelled = actual + predicted > 0, actual > 0
         f1 = 2.0 * hits[occurs] / (actual + predicted)[occurs]
-        recall = hits[labelled] / actual[labelled]
+        recall = self._hits.double()[:, labelled] / actual[labelled]
+        balanced: list[float] = recall.mean(dim=1).tolist()
+        chosen = balanced.index(max(balanced))
+        head, middle, tail = (_mean(recall[0, group[labelled]]) for group in self._groups)
         return Scores(
             top1=float(hits.sum()) / num_images,
             top5=float(self._top5) / num_images,
             macro_f1=float(f1.mean()),
-            balanced_accuracy=float(recall.mean()),
+            balanced_accuracy=balanced[0],
             val_loss=float(self._loss) / num_images,
+            recall_head=head,
+            recall_middle=middle,
+            recall_tail=tail,
+            tau=_TAUS[chosen],
+            balanced_accuracy_adjusted=balanced[chosen],
+            top1_adjusted=float(self._hits[chosen].sum()) / num_images,
         )
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.mean()) if len(values) else None

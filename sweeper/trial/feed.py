@@ -109,6 +109,7 @@ def open_image_feed(
             threads=threads,
             metadata=train.metadata if backbone.takes_metadata else None,
             epochs=phase.last,
+            sampler=config.train.sampler,
         ),
         val=EvalLoader(
             val,

@@ -18,7 +18,6 @@ from sweeper.trial.feed import Feed
 from sweeper.trial.loss import Criterion
 from sweeper.trial.optimizer import create_optimizer
 from sweeper.trial.schedule import CosineSchedule
-from sweeper.trial.teacher import Teacher
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Learner:
 
     @classmethod
     def start(
-        cls, backbone: Backbone, train: TrainSpec, *, feed: Feed, machine: Machine, teacher: Teacher | None = None
+        cls, backbone: Backbone, train: TrainSpec, *, feed: Feed, machine: Machine, criterion: Criterion
     ) -> Learner:
         """Sets up training from the first step.
 
@@ -50,7 +49,7 @@ class Learner:
             train: the settings of the phase.
             feed: where its batches come from.
             machine: what it trains on.
-            teacher: a model to learn from besides the labels.
+            criterion: what training makes smaller.
 
         Raises:
             SpecError: there is no such optimiser.
@@ -58,7 +57,7 @@ class Learner:
         return cls(
             backbone=backbone,
             forward=feed.network(backbone.model),
-            criterion=Criterion(train.label_smoothing, teacher, train.teacher_weight, train.teacher_temperature),
+            criterion=criterion,
             optimizer=create_optimizer(backbone, train),
             schedule=CosineSchedule.over(train, steps_per_epoch=-(-feed.batches_per_epoch // train.accumulate)),
             average=start_average(backbone.model, decay=train.ema_decay),

@@ -40,13 +40,14 @@ def train_epoch(learner: Learner, batches: Iterable[Pending], *, epoch: int) -> 
     Args:
         learner: is changed.
         batches: at least one.
-        epoch: counted from 1, for messages.
+        epoch: of the trial, counted from 1.
 
     Raises:
         TrialError: the loss is not finite.
         ResourceError: not even one image fits into the device's memory.
     """
     learner.backbone.train()
+    learner.criterion = learner.criterion.at(epoch)
     losses, lr, num_images = _Losses(epoch), 0.0, 0
     start = time.perf_counter()
     for window in _windows(batches, learner.train.accumulate):

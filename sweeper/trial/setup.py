@@ -15,10 +15,13 @@ from sweeper.data import ImageCache, prepare_images
 from sweeper.paths import CachePaths
 from sweeper.spec.data import DataSpec
 from sweeper.spec.trial import TrialConfig
+from sweeper.trial.class_counts import ClassCounts, check_objective
 from sweeper.trial.device import Machine
 from sweeper.trial.features import FeatureFeed, check_cache_features, is_cached
 from sweeper.trial.feed import Feed, open_image_feed
+from sweeper.trial.label_losses import check_loss, label_loss
 from sweeper.trial.learner import Learner
+from sweeper.trial.loss import Criterion
 from sweeper.trial.optimizer import check_optimizer
 from sweeper.trial.phases import Phase, phases_of, stored_data
 from sweeper.trial.teacher import check_teacher, open_teacher
@@ -46,7 +49,9 @@ class Setup:
             InputError: images, backbone or weights cannot be had as asked.
         """
         images = _open_images(stored_data(config), cache)
-        stages = describe_backbone(config, num_classes=len(images.classes)).stages
+        num_classes = len(images.classes)
+        check_objective(config, images.split("train").labels, num_classes=num_classes)
+        stages = describe_backbone(config, num_classes=num_classes).stages
         return cls(
             config=config,
             phases=phases_of(config, num_stages=len(stages)),
@@ -70,9 +75,23 @@ class Setup:
         backbone = self._backbone(phase, weights)
         feed = self._feed(phase, backbone)
         config = phase.config
-        teacher = open_teacher(config, student=backbone, classes=self.images.classes, machine=self.machine)
-        learner = Learner.start(backbone, config.train, feed=feed, machine=self.machine, teacher=teacher)
-        return Training(learner, feed, self.images.classes)
+        counts = self._counts()
+        criterion = self._criterion(config, backbone, counts)
+        learner = Learner.start(backbone, config.train, feed=feed, machine=self.machine, criterion=criterion)
+        return Training(learner, feed, self.images.classes, counts)
+
+    def _counts(self) -> ClassCounts:
+        labels = self.images.split("train").labels
+        counts = ClassCounts.of(labels, self.config, num_classes=len(self.images.classes))
+        return counts.to(self.machine.device)
+
+    def _criterion(self, config: TrialConfig, student: Backbone, counts: ClassCounts) -> Criterion:
+        return Criterion(
+            labels=label_loss(self.config, counts),
+            teacher=open_teacher(config, student=student, classes=self.images.classes, machine=self.machine),
+            weight=config.train.teacher_weight,
+            temperature=config.train.teacher_temperature,
+        )
 
     def _backbone(self, phase: Phase, weights: Mapping[str, Tensor] | None) -> Backbone:
         config, train = phase.config, phase.config.train
@@ -101,9 +120,10 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
 
     Raises:
         BackboneError: the backbone cannot be built as asked.
-        SpecError: there is no such optimiser, or no such teacher for these classes.
+        SpecError: there is no such optimiser, no such teacher for these classes, or the loss cannot be had so.
     """
     check_optimizer(config.train.optimizer)
+    check_loss(config)
     check_teacher(config, classes=classes)
     stages = describe_backbone(config, num_classes=len(classes)).stages
     for phase in phases_of(config, num_stages=len(stages)):

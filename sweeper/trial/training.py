@@ -15,6 +15,7 @@ from sweeper.backbones import merged_state
 from sweeper.errors import TrialError
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import save_weights
+from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.evaluate import Scores, evaluate
 from sweeper.trial.feed import Feed
 from sweeper.trial.learner import Learner
@@ -28,6 +29,8 @@ class Training:
     learner: Learner
     feed: Feed
     classes: tuple[str, ...]
+    counts: ClassCounts
+    """Of the training images, on the device."""
 
     def epoch(self, epoch: int) -> EpochMetrics:
         """Trains epoch `epoch` of the trial and evaluates what came out.
@@ -40,7 +43,7 @@ class Training:
             trained = train_epoch(self.learner, batches, epoch=epoch)
         started = time.perf_counter()
         machine = self.learner.machine
-        scores = evaluate(self.learner.average.model, self.feed, num_classes=len(self.classes), machine=machine)
+        scores = evaluate(self.learner.average.model, self.feed, counts=self.counts, machine=machine)
         seconds = time.perf_counter() - started
         return _metrics(epoch, trained, scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
 
@@ -48,9 +51,18 @@ class Training:
         """Returns the weights that are evaluated, low-rank updates merged in, in the CPU's memory."""
         return {name: tensor.cpu() for name, tensor in merged_state(self.learner.average.model).items()}
 
-    def keep(self, path: Path) -> None:
-        """Replaces the safetensors file at `path` by these weights, with the class names and the image size."""
-        about = {"classes": json.dumps(self.classes), "image_size": str(self.learner.backbone.image_size)}
+    def keep(self, path: Path, *, tau: float | None) -> None:
+        """Replaces the safetensors file at `path` by these weights, with what predicting with them needs to know.
+
+        Its header has the class names, the image size, the share of each class in what training showed, and `tau`:
+        how much of the log share to take off the logits to treat classes alike.
+        """
+        about = {
+            "classes": json.dumps(self.classes),
+            "image_size": str(self.learner.backbone.image_size),
+            "class_shares": json.dumps(self.counts.shares.tolist()),
+            "tau": json.dumps(tau),
+        }
         save_weights(self.weights(), path, about=about)
 
     def __str__(self) -> str:

@@ -90,6 +90,23 @@ def test_the_batch_size_does_not_change_how_an_image_is_varied(loader: TrainLoad
     assert torch.equal(whole, torch.cat([batch.images for batch in loader.view(1)]))
 
 
+def test_an_image_that_is_shown_again_is_varied_anew(loader: TrainLoader, cache: ImageCache) -> None:
+    labels = cache.split("train").labels
+    balanced = replace(loader, sampler="balanced", batch_size=14)
+    (batch,) = balanced.epoch(1)
+    assert np.bincount(labels[batch.indices.numpy()]).tolist() == [7, 7]
+    again = [index for index in range(14) if (batch.indices == index).sum() > 1]
+    assert again
+    for index in again:
+        shown = batch.images[batch.indices == index]
+        assert not torch.equal(shown[0], shown[1])
+    assert _all_equal(list(balanced.epoch(1)), list(replace(balanced, threads=3).epoch(1)))
+    assert [batch.indices.tolist() for batch in balanced.epoch(2)] == [one.tolist() for one in balanced.batches(2)]
+    first = torch.stack([batch.images[batch.indices == index][0] for index in batch.indices.unique().tolist()])
+    view = torch.cat([one.images for one in balanced.view(1)])
+    assert torch.equal(first, view[batch.indices.unique()])  # the first time as a view shows it
+
+
 def test_metadata_goes_with_its_image(loader: TrainLoader, cache: ImageCache) -> None:
     rows = np.arange(14 * 7, dtype=np.float32).reshape(14, 7) + 1
     for batch in replace(loader, metadata=rows).epoch(1):

@@ -5,13 +5,22 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, top_k_accuracy_score
 
+from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.evaluate import Tally
 
 
-def tally(logits: torch.Tensor, labels: torch.Tensor, *, batch: int) -> Tally:
-    counted = Tally(logits.shape[1], device=torch.device("cpu"))
+def counts(*images: int) -> ClassCounts:
+    """Classes with so many training images: head above 100, tail below 20."""
+    sizes = torch.tensor(images, dtype=torch.float64)
+    return ClassCounts(
+        sizes, sizes / sizes.sum(), torch.stack([sizes > 100, (sizes >= 20) & (sizes <= 100), sizes < 20])
+    )
+
+
+def tally(logits: torch.Tensor, labels: torch.Tensor, *, batch: int, of: ClassCounts | None = None) -> Tally:
+    counted = Tally(of or counts(*[1] * logits.shape[1]))
     for part, wanted in zip(torch.split(logits, batch), torch.split(labels, batch), strict=True):
         counted.add(part, wanted)
     return counted
@@ -57,3 +66,50 @@ def test_rare_classes_weigh_as_much_as_common_ones() -> None:
     assert scores.top1 == pytest.approx(0.9)
     assert scores.balanced_accuracy == pytest.approx(0.5)
     assert scores.macro_f1 == pytest.approx((2 * 9 / 19 + 0.0) / 2)
+
+
+def unbalanced() -> tuple[torch.Tensor, torch.Tensor, ClassCounts]:
+    """Logits that lean to frequent classes, as training on unbalanced classes makes them."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = counts(400, 150, 60, 30, 8, 2)
+    labels = torch.multinomial(sizes.shares.float(), 600, replacement=True, generator=generator)
+    logits = torch.randn(600, 6, generator=generator)
+    logits[torch.arange(600), labels] += 1.5
+    return logits + sizes.shares.log().float(), labels, sizes
+
+
+def test_recall_is_averaged_over_the_classes_of_a_group() -> None:
+    logits, labels, sizes = unbalanced()
+    scores = tally(logits, labels, batch=64, of=sizes).scores()
+    recall = recall_score(labels, logits.argmax(1), average=None)
+    assert scores.recall_head == pytest.approx(recall[:2].mean())
+    assert scores.recall_middle == pytest.approx(recall[2:4].mean())
+    assert scores.recall_tail == pytest.approx(recall[4:].mean())
+
+
+def test_a_group_without_validation_images_has_no_recall() -> None:
+    logits, labels, sizes = unbalanced()
+    frequent = labels < 2
+    scores = tally(logits[frequent], labels[frequent], batch=64, of=sizes).scores()
+    assert scores.recall_head is not None
+    assert (scores.recall_middle, scores.recall_tail) == (None, None)
+
+
+def test_the_adjustment_is_the_smallest_tau_of_the_best_balanced_accuracy() -> None:
+    logits, labels, sizes = unbalanced()
+    scores = tally(logits, labels, batch=64, of=sizes).scores()
+    guesses = {tau / 10: (logits - tau / 10 * sizes.shares.log().float()).argmax(1) for tau in range(21)}
+    balanced = {tau: balanced_accuracy_score(labels, guess) for tau, guess in guesses.items()}
+    best = max(balanced.values())
+    assert scores.balanced_accuracy_adjusted == pytest.approx(best)
+    assert scores.tau == min(tau for tau, value in balanced.items() if value == pytest.approx(best))
+    assert scores.top1_adjusted == pytest.approx(float((guesses[scores.tau] == labels).float().mean()))
+    assert scores.tau > 0.4
+    assert scores.balanced_accuracy_adjusted > scores.balanced_accuracy + 0.05
+
+
+def test_nothing_is_adjusted_where_classes_are_alike() -> None:
+    logits, labels, _ = unbalanced()
+    scores = tally(logits, labels, batch=64, of=counts(*[50] * 6)).scores()
+    assert scores.tau == 0.0
+    assert (scores.top1_adjusted, scores.balanced_accuracy_adjusted) == (scores.top1, scores.balanced_accuracy)

@@ -16,8 +16,10 @@ from sweeper.errors import ResourceError, TrialError
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import find_machine
 from sweeper.trial.feed import Feed, Pending
+from sweeper.trial.label_losses import CrossEntropy
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import train_epoch
+from sweeper.trial.loss import Criterion
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -47,7 +49,8 @@ def learner(config: TrialConfig, feed: list[Pending]) -> Learner:
     backbone = build_backbone(config, num_classes=4, weights=None)
     backbone.freeze(config.train.freeze_depth)
     machine = find_machine("cpu", precision=config.train.precision)
-    return Learner.start(backbone, config.train, feed=FixedFeed(feed), machine=machine)
+    criterion = Criterion(CrossEntropy(config.train.label_smoothing))
+    return Learner.start(backbone, config.train, feed=FixedFeed(feed), machine=machine, criterion=criterion)
 
 
 def stream(*sizes: int, mixed: bool = False) -> list[DeviceBatch]:

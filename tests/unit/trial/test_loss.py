@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sweeper.data import DeviceBatch
+from sweeper.trial.label_losses import CrossEntropy
 from sweeper.trial.loss import Criterion
 from sweeper.trial.teacher import Teacher
 
@@ -35,7 +36,7 @@ def test_labels_can_be_smoothed_and_mixed() -> None:
     shares = 0.3 * F.one_hot(LABELS, 3).float() + 0.7 * F.one_hot(LABELS.flip(0), 3).float()
     smoothed = 0.9 * shares + 0.1 / 3
     expected = -(smoothed * LOGITS.log_softmax(1)).sum()
-    torch.testing.assert_close(Criterion(label_smoothing=0.1)(LOGITS, batch(shares)), expected)
+    torch.testing.assert_close(Criterion(CrossEntropy(label_smoothing=0.1))(LOGITS, batch(shares)), expected)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])

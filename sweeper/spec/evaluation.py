@@ -1,0 +1,25 @@
+"""The `eval:` section: how the validation images are judged."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sweeper.spec.model import Section
+
+
+class EvalSpec(Section):
+    """How a model is evaluated after each epoch."""
+
+    head_above: int = Field(default=100, ge=1)
+    """Classes with more training images than this are the head of the distribution (Liu et al. 2019)."""
+    tail_below: int = Field(default=20, ge=0)
+    """Classes with fewer training images than this are its tail; those between are its middle (Liu et al. 2019)."""
+
+    @model_validator(mode="after")
+    def groups_do_not_overlap(self) -> Self:
+        """A class belongs to one group."""
+        if self.tail_below > self.head_above + 1:
+            raise ValueError(f"`tail_below` needs to be at most `head_above` + 1, {self.head_above + 1}")
+        return self
