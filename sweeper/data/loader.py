@@ -142,7 +142,9 @@ class TrainLoader:
         augmenter = Augmenter.of(self.augment, image_size=self.image_size)
         images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
         pixels = images.numpy()
-        for row, (index, rng) in enumerate(zip(indices.tolist(), self._image_rngs(epoch, indices, before), strict=True)):
+        for row, (index, rng) in enumerate(
+            zip(indices.tolist(), self._image_rngs(epoch, indices, before), strict=True)
+        ):
             pixels[row] = augmenter(self.split.image(index), rng)
         batch = _as_batch(self.split, images, indices, metadata=self.metadata_of(epoch, indices))
         if step is None:
