@@ -58,6 +58,11 @@ class SweepPaths:
         return self.root / "data.json"
 
     @property
+    def advice(self) -> Path:
+        """What the search started from, as JSON: priors, the first look, earlier sweeps' trials."""
+        return self.root / "advice.json"
+
+    @property
     def study(self) -> Path:
         """The Optuna study, the sweep's ledger."""
         return self.root / "study.db"

@@ -92,6 +92,17 @@ class EpochMetrics(_Record):
         return math.nan if value is None else float(value)
 
 
+class BackboneLook(_Record):
+    """What a first look at a backbone, before any trial, found."""
+
+    backbone: str
+    top1: float
+    """Share of validation images that a linear probe on its frozen features names right, 0 to 1."""
+    images: int
+    """Images looked at."""
+    seconds: float
+
+
 class TrialState(StrEnum):
     """Where a trial stands. The last three are final: a trial never leaves them."""
 

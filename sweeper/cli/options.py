@@ -17,6 +17,11 @@ overrides = click.option(
 root = click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False), help="Folder that holds all sweeps [./sweeps]."
 )
+no_prior = click.option(
+    "--no-prior", is_flag=True, help="Start from nothing: no published ranges, no first look at the backbones."
+)
+WITHOUT_PRIOR = ("search.prior=none", "search.first_look=false")
+"""What `--no-prior` stands for."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

@@ -15,14 +15,15 @@ from sweeper.spec import load_spec
 @click.command("run")
 @options.space_file
 @options.overrides
+@options.no_prior
 @options.root
 @options.as_json
-def command(file: Path, overrides: tuple[str, ...], root: Path | None, as_json: bool) -> int:
+def command(file: Path, overrides: tuple[str, ...], no_prior: bool, root: Path | None, as_json: bool) -> int:
     """Run the sweep that the search space FILE asks for.
 
     Ctrl-C stops it cleanly; `sweeper resume` goes on.
     """
-    spec = load_spec(file, overrides)
+    spec = load_spec(file, (*overrides, *(options.WITHOUT_PRIOR if no_prior else ())))
     require_new(workspace_at(root), spec.name)
     # torch and Ray take seconds to import: a mistake in the file is told before that.
     from sweeper.cli.outcome import show_outcome

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.driver.engine import run_trials
+from sweeper.driver.look import looking_on_ray
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import Prepared, prepare, require_same_split, write_data
 from sweeper.driver.teachers import with_best_trials
@@ -102,9 +104,10 @@ def _run(
         url = storage_url(spec, paths)
         if not paths.resolved.exists():
             require_no_ledger(spec, url)
+            write_advice(paths, settle_advice(spec, looking_on_ray(share, cache), observer))
             write_folder(paths, spec, source=source)
         write_data(paths, prepared)
-        ledger = open_ledger(spec, url, create=True)
+        ledger = open_ledger(spec, url, create=True, advice=read_advice(paths).for_search(spec))
         tracker = open_tracker(spec.tracking, workspace)
         tracker.begin(_info(spec, ledger, prepared))
         finished = False

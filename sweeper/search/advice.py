@@ -44,3 +44,5 @@ class Advice:
     """Log density, up to a constant, of a belief where the best point is."""
     earlier: tuple[EarlierSweep, ...] = ()
     """Sweeps to learn from."""
+    first_points: tuple[Point, ...] = ()
+    """Points worth a trial each; they run after the file's own `points`."""

@@ -158,7 +158,7 @@ class Ledger:
         """Puts the seed points (or the grid) in the queue; does so once, also where a first try was cut off."""
         if self._study.user_attrs.get(_SEEDED):
             return
-        queue = self._grid or list(self._spec.points)[: self.total]
+        queue = self._grid or [*self._spec.points, *self._advice.first_points][: self.total]
         for point in queue[len(self._trials()) :]:
             with warnings.catch_warnings():
                 # Optuna warns of a point that leaves parameters out; that is allowed, they are sampled.

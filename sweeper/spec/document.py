@@ -68,8 +68,8 @@ class Document:
     _places: dict[Keys, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> Document:
-        """Reads a file.
+    def read(cls, path: Path, *, what: str = "search space") -> Document:
+        """Reads a file; `what` is what errors call its kind.
 
         Raises:
             SpecError: the file is missing, is no YAML, holds a key twice, or is no mapping.
@@ -77,14 +77,14 @@ class Document:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise SpecError(f"Cannot read the search space `{path}`: {error.strerror}.") from error
+            raise SpecError(f"Cannot read the {what} `{path}`: {error.strerror}.") from error
         except UnicodeDecodeError as error:
-            raise SpecError(f"Cannot read the search space `{path}`: it is not UTF-8 text.") from error
-        return cls.parse(text, name=str(path))
+            raise SpecError(f"Cannot read the {what} `{path}`: it is not UTF-8 text.") from error
+        return cls.parse(text, name=str(path), what=what)
 
     @classmethod
-    def parse(cls, text: str, *, name: str) -> Document:
-        """Reads YAML text; `name` is what errors call it.
+    def parse(cls, text: str, *, name: str, what: str = "search space") -> Document:
+        """Reads YAML text; `name` is what errors call it, and `what` its kind.
 
         Raises:
             SpecError: it is no YAML, holds a key twice, or is no mapping.
@@ -99,7 +99,7 @@ class Document:
         except _NOT_YAML as error:
             raise SpecError(f"{name}: not valid YAML: {str(error) or type(error).__name__}.") from error
         if not isinstance(values, dict):
-            raise SpecError(f"{name}: a search space is a mapping such as `name: davit`, but the file holds none.")
+            raise SpecError(f"{name}: a {what} is a mapping such as `name: davit`, but the file holds none.")
         document.values = values
         return document
 

@@ -9,16 +9,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeper.errors import SpecError
+from sweeper.errors import SpecError, nearest
 from sweeper.spec.checks import find_problems
 from sweeper.spec.document import Document, Keys, dump_yaml
+from sweeper.spec.naming import setting_names, setting_path
+from sweeper.spec.prior import PriorSpec
 from sweeper.spec.sentences import sentence, untagged
 from sweeper.spec.sweep import SweepSpec
 
 _PATHS = ("weights", "teacher", "train.teacher")
 """Settings of a trial that are paths."""
-_WORDS = ("pretrained", "random")
-"""What `weights` can be besides a path."""
+_WORDS = ("pretrained", "random", "auto", "none")
+"""What `weights` and `search.prior` can be besides a path."""
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -58,6 +60,30 @@ def spec_of(document: Document) -> SweepSpec:
     return spec
 
 
+def load_prior(path: Path) -> PriorSpec:
+    """Reads a prior file.
+
+    Raises:
+        SpecError: as `load_spec`.
+    """
+    document = Document.read(path, what="prior")
+    try:
+        prior = PriorSpec.model_validate(document.values)
+    except ValidationError as error:
+        raise _spec_error(document, [(e["loc"], sentence(e, root=PriorSpec)) for e in error.errors()]) from error
+    places: list[Keys] = [("beliefs", name) for name in prior.beliefs]
+    places += [("beliefs", name, "when", parent) for name, one in prior.beliefs.items() for parent in one.when]
+    places += [("points", index, "point", name) for index, one in enumerate(prior.points) for name in one.point]
+    unknown = [
+        (path, f"`{path[-1]}` is not a setting{nearest(str(path[-1]), setting_names()) or '.'}")
+        for path in places
+        if setting_path(str(path[-1])) is None
+    ]
+    if unknown:
+        raise _spec_error(document, unknown)
+    return prior
+
+
 def dump_spec(spec: SweepSpec) -> str:
     """Returns the complete spec as YAML, defaults filled in; `load_spec` reads it back as an equal spec."""
     return dump_yaml(spec.model_dump(mode="json", by_alias=True))
@@ -65,11 +91,16 @@ def dump_spec(spec: SweepSpec) -> str:
 
 def _make_paths_absolute(values: dict[str, Any]) -> None:
     """A worker runs in another folder, perhaps on another machine, and must find what the user meant here."""
-    data, train, space, overrides, points = (
-        values.get(key) for key in ("data", "train", "space", "overrides", "points")
+    data, train, space, overrides, points, search = (
+        values.get(key) for key in ("data", "train", "space", "overrides", "points", "search")
     )
     _make_absolute(data, ("root", "file", "metadata"))
     _make_absolute(train, ("teacher",))
+    _make_absolute(search, ("prior",))
+    earlier = search.get("warm_start") if isinstance(search, dict) else None
+    for source in earlier if isinstance(earlier, list) else []:
+        if isinstance(source, dict) and os.sep in str(source.get("sweep")):  # else it is a sweep's name
+            _make_absolute(source, ("sweep",))
     places = [values, *(points if isinstance(points, list) else [])]
     spaces = [space]
     for override in overrides.values() if isinstance(overrides, dict) else []:

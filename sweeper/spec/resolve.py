@@ -37,6 +37,14 @@ def resolve(spec: SweepSpec, params: Mapping[str, ParamValue]) -> TrialConfig:
     return TrialConfig.model_validate(settings)
 
 
+def setting_of(config: TrialConfig, path: tuple[str, ...] | None) -> Any:
+    """Returns a trial's setting at a path of `setting_path`; None where the trial has no such setting."""
+    value: Any = config
+    for key in path or ():
+        value = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+    return value
+
+
 def most_epochs(spec: SweepSpec) -> int:
     """Returns the most epochs any trial may run."""
     longest = 0

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from sweeper.spec.model import Section
+from sweeper.spec.objectives import BoundSpec
+from sweeper.spec.warm_start import WarmStartSpec
 
 ObjectiveName = Literal[
     "top1",
@@ -97,6 +99,16 @@ class SearchSpec(Section):
     """Early stopping: a rule's name for its defaults, or `{asha: {grace_epochs: 2, reduction: 3}}`."""
     objective: ObjectiveName = "top1"
     """The validation metric that ranks trials, each at its best epoch; `val_loss` is minimised, the rest maximised."""
+    also: tuple[str, ...] = ()
+    """Metrics that count besides `objective`, e.g. `[latency_ms]`: the search then looks for the best trade-offs."""
+    constraints: dict[str, BoundSpec] = Field(default_factory=dict)
+    """What a winner must keep to, e.g. `{latency_ms: {max: 20}, parameters: {max: 3.0e7}}`, at its best epoch."""
+    prior: str = "auto"
+    """`auto`: what is published for each backbone's family; `none`; or your own prior file, or a folder of them."""
+    first_look: Literal[True, False, "auto"] = "auto"
+    """Rank the backbones by a linear probe before the first trial; `auto` does where there is more than one."""
+    warm_start: tuple[WarmStartSpec, ...] = ()
+    """Earlier searches to learn from, also of other data."""
     storage: str | None = None
     """Optuna storage URL of the ledger, e.g. postgresql://...; by default an SQLite file in the sweep's folder."""
 

@@ -120,8 +120,8 @@ def open_image_feed(
             metadata=val.metadata if backbone.takes_metadata else None,
         ),
         preprocess=Preprocessor(
-            mean=_rgb(backbone.mean),
-            std=_rgb(backbone.std),
+            mean=rgb(backbone.mean),
+            std=rgb(backbone.std),
             num_classes=len(images.classes),
             device=machine.device,
             channels_last=config.train.channels_last,
@@ -129,6 +129,7 @@ def open_image_feed(
     )
 
 
-def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+def rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+    """Returns the statistics of three channels as a preprocessor wants them."""
     red, green, blue = values
     return red, green, blue
