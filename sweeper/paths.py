@@ -141,7 +141,7 @@ class CachePaths:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside `path` and moves it there when the block ends well.
 
     A reader sees the old file or the whole new one, never a part. The file is flushed to disk before
@@ -149,6 +149,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     Args:
         path: where the file belongs; its folder is made if missing.
+        flush: False leaves the flushing to the caller, who has many such files.
 
     Yields:
         The path to write to. It is removed if the block raises.
@@ -157,8 +158,14 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield aside
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if flush:
+            flush_file(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def flush_file(path: Path) -> None:
+    """Waits until the content of a file is on the disk."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from sweeper.cli import options
+from sweeper.cli.preparing import preparing
+from sweeper.cli.tables import unreadable_table
 from sweeper.paths import CachePaths
 from sweeper.spec import load_spec
 from sweeper.spec.data import DataSpec, FolderData
@@ -52,31 +53,38 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")
     for note in description.notes:
         click.echo(note)
-    for bad in description.unreadable:
-        click.echo(f"Cannot read `{bad.key}`: {bad.reason}")
+    if description.unreadable:
+        Console().print(unreadable_table(description.unreadable))
     click.echo(f"Data {description.fingerprint}, split {description.split_fingerprint}.")
 
 
 @command.command("prepare")
 @options.space_file
 @options.overrides
-def prepare(file: Path, overrides: tuple[str, ...]) -> None:
-    """Decode the images of FILE once, for all trials; a damaged cache is found and built again."""
+@click.option(
+    "--max-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Refuse to start if the decoded images would take more.  [default: data.max_gb of FILE]",
+)
+def prepare(file: Path, overrides: tuple[str, ...], max_gb: float | None) -> None:
+    """Decode the images of FILE once, for all trials; a damaged cache is found and mended."""
     from sweeper.data import prepare_images
+    from sweeper.data.budget import gigabytes
+    from sweeper.data.cache import CacheFiles
 
-    cache = CachePaths.default()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("decoding images", total=None)
-        images = prepare_images(
-            _data_of(file, overrides),
-            cache,
-            verify=True,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    data = _data_of(file, overrides)
+    if max_gb is not None:
+        data = data.model_copy(update={"max_gb": max_gb})
+    with preparing(Console(stderr=True)) as on_progress:
+        images = prepare_images(data, CachePaths.default(), verify=True, on_progress=on_progress)
     counts = ", ".join(f"{len(images.split(name))} {name}" for name in images.splits)
     click.echo(f"Ready in `{images.folder}`: {counts} images of {len(images.classes)} classes.")
-    for bad in images.quarantined:
-        click.echo(f"Left out `{bad.key}`: {bad.reason}")
+    manifest = images.manifest
+    size, predicted = (gigabytes(size) for size in (manifest.size_bytes, manifest.predicted_bytes))
+    click.echo(f"They take {size} with a short side of {manifest.short_side} px; {predicted} were predicted.")
+    if images.quarantined:
+        Console().print(unreadable_table(images.quarantined))
+        click.echo(f"Left out {len(images.quarantined)}, listed in `{CacheFiles(images.folder).quarantined}`.")
 
 
 def _data_of(file: Path, overrides: tuple[str, ...]) -> DataSpec:

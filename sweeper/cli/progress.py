@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,13 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.cli.preparing import PlainProgress
 from sweeper.cli.tables import point
 from sweeper.driver.observer import SweepObserver
 from sweeper.records import METRICS, Decision, EpochMetrics, Suggestion, TrialRecord, TrialState
 from sweeper.results import rank
 from sweeper.spec import SweepSpec, resolve
-
-_PREPARING_EVERY_SECONDS = 5.0
 
 
 @contextmanager
@@ -40,14 +38,11 @@ class PlainView(SweepObserver):
         self._spec = spec
         self._console = console
         self._metric = METRICS[spec.search.objective]
-        self._prepared = 0.0
+        self._preparing = PlainProgress(console)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Says how far the preparation is, every few seconds and at its end."""
-        now = time.monotonic()
-        if done == total or now - self._prepared > _PREPARING_EVERY_SECONDS:
-            self._prepared = now
-            self._line(f"{what}: {done}/{total}")
+        self._preparing(what, done, total)
 
     def started(self, records: tuple[TrialRecord, ...], *, total: int, slots: int) -> None:
         """Says what lies ahead."""

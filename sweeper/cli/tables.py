@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from sweeper.records import METRICS, ParamValue
 from sweeper.results import Leaderboard, SweepStatus
@@ -48,4 +50,28 @@ def running_table(status: SweepStatus) -> Table:
         table.add_column(title, justify="right")
     for running in status.running:
         table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt))
+    return table
+
+
+class Unreadable(Protocol):
+    """An image that cannot be read, as `sweeper.data` describes it; that package is heavy to import here."""
+
+    @property
+    def key(self) -> str:
+        """Which image."""
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+
+
+def unreadable_table(images: Sequence[Unreadable], *, limit: int = 20) -> Table:
+    """Returns images that cannot be read, the first few of them, and why."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("cannot be read", overflow="fold")
+    table.add_column("because", overflow="fold")
+    for image in images[:limit]:
+        table.add_row(Text(image.key), Text(image.reason))
+    if len(images) > limit:
+        table.add_row(f"... and {len(images) - limit} more", "")
     return table

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from sweeper.data.build import prepare_images
-from sweeper.data.cache import ImageCache, ImageSplit, Quarantined, open_cache
+from sweeper.data.cache import ImageCache, ImageSplit, open_cache
 from sweeper.data.describe import DataDescription, describe
 from sweeper.data.device import DeviceBatch, Preprocessor
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Observation, Sample, Split
 from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
+from sweeper.data.parts import Quarantined
 from sweeper.data.readers import read_manifest
 
 __all__ = [

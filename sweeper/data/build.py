@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
-import math
 import os
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import cv2
-import numpy as np
-import pyarrow as pa
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from sweeper.data.cache import (
-    FORMAT_VERSION,
-    SCHEMA,
-    CacheFiles,
-    CacheManifest,
-    ImageCache,
-    Quarantined,
-    file_sha256,
-    index_sha256,
-    map_batches,
-    open_cache,
-)
-from sweeper.data.decode import fit
-from sweeper.data.manifest import ImageSource, Manifest, Observation, Pixels, Sample
+from sweeper.data.budget import check_room, gigabytes, predict_bytes
+from sweeper.data.cache import FORMAT_VERSION, CacheFiles, CacheManifest, ImageCache, num_cores, open_cache
+from sweeper.data.decoding import OnProgress, decode_parts
+from sweeper.data.manifest import ImageSource, Manifest, Sample
+from sweeper.data.parts import CachePart, Quarantined, images_per_part, whole_part
 from sweeper.data.readers import read_manifest
 from sweeper.errors import CacheError, DataError
-from sweeper.paths import CachePaths, written_aside
+from sweeper.paths import CachePaths, flush_file, written_aside
 from sweeper.spec.data import DataSpec
 
-OnProgress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
-
-_BATCH_BYTES: Final = 64 * 2**20  # decoded images held in memory before they are written
 _NAMED_IMAGES: Final = 3  # how many unreadable images an error names
+_LOOK_EVERY_SECONDS: Final = 0.5  # whether the process that builds is done
 
 _log = logging.getLogger(__name__)
 
@@ -51,17 +38,18 @@ def prepare_images(
 ) -> ImageCache:
     """Opens the decoded cache of `spec`, building it first where it is missing or damaged.
 
-    Several processes may call this at once: one builds, the others wait and open. Listing the images takes
-    a moment in a large data set, so a process calls this once and keeps the result.
+    Several processes may call this at once: one builds, the others wait and open. A build that was killed goes on
+    where it was. Listing the images takes a moment in a large data set, so a process calls this once and keeps the
+    result.
 
     Args:
         spec: which images, and how large they are stored.
         cache: where caches lie.
-        verify: compare the checksum of the whole file, not of its index only.
-        on_progress: called for every decoded image; never, where the cache is there already.
+        verify: compare the checksums of the files, not of their indices only.
+        on_progress: called several times a second while images are decoded, or another process decodes them.
 
     Raises:
-        DataError: the images cannot be used, or too many of them cannot be read.
+        DataError: the images cannot be used, take more room than they may, or too many of them cannot be read.
         CacheError: the cache cannot be written.
     """
     manifest, source = read_manifest(spec)
@@ -71,7 +59,7 @@ def prepare_images(
     opened = _open_intact(folder, verify=verify)
     if opened is None:
         try:
-            opened = _build_once(folder, manifest, source, spec, on_progress or _no_progress)
+            opened = _build_once(_Plan(folder, manifest, source, spec), on_progress or _no_progress)
         except OSError as error:
             # Arrow's errors carry the number, but a text of its own.
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -80,8 +68,48 @@ def prepare_images(
                 f"Make room there, or set SWEEPER_CACHE to another folder."
             ) from error
     divided = opened.divided(manifest)
-    _refuse_too_many_unreadable(divided, spec)
+    refuse_too_many_unreadable(divided.quarantined, spec, num_images=len(manifest.samples))
+    for split in ("train", "val"):
+        if split not in divided.splits:
+            raise DataError(f"The `{split}` split must hold an image that can be read, but it holds none.")
     return divided
+
+
+def refuse_too_many_unreadable(quarantined: Sequence[Quarantined], spec: DataSpec, *, num_images: int) -> None:
+    """Refuses a data set with more unreadable images than `data.max_bad_fraction`.
+
+    Raises:
+        DataError: names the first of them.
+    """
+    bad = len(quarantined)
+    if bad > spec.max_bad_fraction * num_images:
+        named = "; ".join(f"`{image.key}` ({image.reason})" for image in quarantined[:_NAMED_IMAGES])
+        raise DataError(
+            f"At most {spec.max_bad_fraction:.2%} of the images may be unreadable (`data.max_bad_fraction`), "
+            f"but {bad} of {num_images} ({bad / num_images:.2%}) are: {named}{'; ...' if bad > _NAMED_IMAGES else ''}. "
+            f"Repair or delete them."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is to be built, and where."""
+
+    folder: Path
+    manifest: Manifest
+    source: ImageSource
+    spec: DataSpec
+
+    @property
+    def files(self) -> CacheFiles:
+        """The files of the cache."""
+        return CacheFiles(self.folder)
+
+    def parts(self) -> list[tuple[Sample, ...]]:
+        """Returns the samples of each part, in the order in which the source is read fastest."""
+        samples = self.source.ordered(self.manifest.samples)
+        size = images_per_part(self.spec.stored_short_side)
+        return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 def _cache_key(manifest: Manifest, short_side: int) -> str:
@@ -89,7 +117,7 @@ def _cache_key(manifest: Manifest, short_side: int) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _no_progress(done: int, total: int) -> None:
+def _no_progress(what: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
@@ -107,117 +135,94 @@ def _open_intact(folder: Path, *, verify: bool) -> ImageCache | None:
     return opened
 
 
-def _build_once(
-    folder: Path, manifest: Manifest, source: ImageSource, spec: DataSpec, on_progress: OnProgress
-) -> ImageCache:
+def _build_once(plan: _Plan, on_progress: OnProgress) -> ImageCache:
     """Builds under the lock, unless another process has done so meanwhile."""
-    files = CacheFiles(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(files.lock):
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with _locked(plan, on_progress):
         # A full check: a file that was found damaged before the lock must not pass by its index alone.
-        opened = _open_intact(folder, verify=True)
-        if opened is not None:
-            return opened
-        for leftover in folder.glob(".*.part"):  # of a process that was killed while it held the lock
-            leftover.unlink()
-        with suppress(FileNotFoundError):
-            files.manifest.unlink()
-        quarantined: list[Quarantined] = []
-        with written_aside(files.images) as aside:
-            _write_images(aside, _decoded(manifest, source, spec, on_progress), quarantined)
-        content = _describe_file(files.images, manifest, spec.stored_short_side, quarantined)
-        with written_aside(files.manifest) as aside:
-            aside.write_text(content.model_dump_json(indent=2), encoding="utf-8")
-        return open_cache(folder)
+        opened = _open_intact(plan.folder, verify=True)
+        return opened or _build(plan, on_progress)
 
 
-def _decoded(
-    manifest: Manifest, source: ImageSource, spec: DataSpec, on_progress: OnProgress
-) -> Iterator[list[tuple[Sample, Pixels | Quarantined]]]:
-    """Yields the images in chunks of about `_BATCH_BYTES`, each chunk decoded by all cores."""
-    short_side = spec.stored_short_side
-
-    def load(sample: Sample) -> tuple[Sample, Pixels | Quarantined]:
+@contextmanager
+def _locked(plan: _Plan, on_progress: OnProgress) -> Iterator[None]:
+    """Holds the lock of the folder; while another process holds it, tells which one and how far it is."""
+    files, total = plan.files, len(plan.manifest.samples)
+    lock = FileLock(files.lock)
+    waiting_for = ""
+    while not lock.is_locked:
         try:
-            return sample, fit(source.read(sample, short_side=short_side), short_side=short_side)
-        except DataError as error:
-            return sample, Quarantined(key=sample.key, reason=str(error))
-
-    size = max(1, min(1024, _BATCH_BYTES // (short_side * short_side * 4)))  # 4: three channels at 4:3
-    total = len(manifest.samples)
-    cv2.setNumThreads(1)  # images are decoded side by side; a second level of threads only costs
-    with ThreadPoolExecutor(_num_cores(), thread_name_prefix="decode") as pool:
-        for start in range(0, total, size):
-            chunk = []
-            for loaded in pool.map(load, manifest.samples[start : start + size]):
-                chunk.append(loaded)
-                on_progress(start + len(chunk), total)
-            yield chunk
-
-
-def _num_cores() -> int:
-    """Returns the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            lock.acquire(timeout=_LOOK_EVERY_SECONDS)
+        except Timeout:
+            written = len(list(plan.folder.glob("images-*.json"))) * images_per_part(plan.spec.stored_short_side)
+            builder = _builder(files)
+            what = f"waiting for {builder}, which decodes the same images"
+            if builder != waiting_for:
+                _log.info("%s", what)
+            waiting_for = builder
+            on_progress(what, min(written, total), total)
+    try:
+        files.builder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        files.builder.unlink(missing_ok=True)
+        lock.release()
 
 
-def _write_images(
-    path: Path, chunks: Iterator[list[tuple[Sample, Pixels | Quarantined]]], quarantined: list[Quarantined]
-) -> None:
-    """Writes a record batch a chunk, and adds what could not be read to `quarantined`."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for chunk in chunks:
-            quarantined.extend(image for _, image in chunk if isinstance(image, Quarantined))
-            readable = [(sample, image) for sample, image in chunk if not isinstance(image, Quarantined)]
-            if readable:
-                writer.write_batch(_record_batch(readable))
+def _builder(files: CacheFiles) -> str:
+    with suppress(OSError):
+        return files.builder.read_text(encoding="utf-8") or "another process"
+    return "another process"
 
 
-def _record_batch(rows: list[tuple[Sample, Pixels]]) -> Any:
-    images = [image for _, image in rows]
-    offsets = np.cumsum([0, *(image.size for image in images)], dtype=np.int64)
-    flat = np.concatenate([image.reshape(-1) for image in images])
-    pixels = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
-    )
-    places = [sample.observation or Observation() for sample, _ in rows]
-    columns = [
-        pa.array([sample.key for sample, _ in rows], pa.string()),
-        pa.array([sample.label for sample, _ in rows], pa.int64()),
-        pa.array([place.latitude for place in places], pa.float64()).fill_null(math.nan),
-        pa.array([place.longitude for place in places], pa.float64()).fill_null(math.nan),
-        pa.array([place.date for place in places], pa.string()),
-        pa.array([image.shape[0] for image in images], pa.int32()),
-        pa.array([image.shape[1] for image in images], pa.int32()),
-        pixels,
-    ]
-    return pa.record_batch(columns, schema=SCHEMA)
+def _build(plan: _Plan, on_progress: OnProgress) -> ImageCache:
+    """Builds what is missing of the parts; those that an earlier build finished are kept."""
+    files, parts = plan.files, plan.parts()
+    for leftover in plan.folder.glob(".*.part"):  # of a process that was killed while it held the lock
+        leftover.unlink()
+    files.manifest.unlink(missing_ok=True)
+    whole = _whole_parts(files, len(parts))
+    samples, short_side = plan.manifest.samples, plan.spec.stored_short_side
+    predicted = predict_bytes(samples, plan.source, short_side=short_side)
+    written = sum(part.size_bytes for part in whole.values())
+    check_room(plan.folder, plan.spec, num_images=len(samples), predicted=predicted, written=written)
+    _log.info("decoding %d images, about %s; %d parts of %d are there already", len(samples), gigabytes(predicted),
+              len(whole), len(parts))  # fmt: skip
+    missing = {number: part for number, part in enumerate(parts) if number not in whole}
+    before = len(samples) - sum(map(len, missing.values()))
 
+    def tell(what: str, done: int, _: int) -> None:
+        on_progress(what, before + done, len(samples))
 
-def _describe_file(path: Path, manifest: Manifest, short_side: int, quarantined: list[Quarantined]) -> CacheManifest:
-    _, batches = map_batches(path)
-    return CacheManifest(
-        fingerprint=_cache_key(manifest, short_side),
+    built = decode_parts(files, missing, plan.source, short_side=short_side, on_progress=tell)
+    content = CacheManifest(
+        fingerprint=_cache_key(plan.manifest, short_side),
         format_version=FORMAT_VERSION,
         short_side=short_side,
-        classes=manifest.classes,
-        num_images=len(manifest.samples) - len(quarantined),
-        quarantined=tuple(quarantined),
-        size_bytes=path.stat().st_size,
-        index_sha256=index_sha256(batches),
-        sha256=file_sha256(path),
+        classes=plan.manifest.classes,
+        predicted_bytes=predicted,
+        parts=tuple(part for _, part in sorted((whole | built).items())),
     )
+    _finish(files, content)
+    return open_cache(plan.folder)
 
 
-def _refuse_too_many_unreadable(cache: ImageCache, spec: DataSpec) -> None:
-    bad, good = len(cache.quarantined), cache.manifest.num_images
-    share = bad / max(1, bad + good)
-    if share > spec.max_bad_fraction:
-        named = "; ".join(f"`{image.key}` ({image.reason})" for image in cache.quarantined[:_NAMED_IMAGES])
-        raise DataError(
-            f"At most {spec.max_bad_fraction:.2%} of the images may be unreadable (`data.max_bad_fraction`), "
-            f"but {bad} of {bad + good} ({share:.2%}) are: {named}{'; ...' if bad > _NAMED_IMAGES else ''}. "
-            f"Repair or delete them."
-        )
-    for split in ("train", "val"):
-        if split not in cache.splits:
-            raise DataError(f"The `{split}` split must hold an image that can be read, but it holds none.")
+def _whole_parts(files: CacheFiles, count: int) -> dict[int, CachePart]:
+    """Returns the parts that are there, whole and undamaged, by their numbers."""
+    with ThreadPoolExecutor(num_cores(), thread_name_prefix="verify") as pool:
+        found = pool.map(whole_part, [files.part(number) for number in range(count)])
+        return {number: part for number, part in enumerate(found) if part is not None}
+
+
+def _finish(files: CacheFiles, content: CacheManifest) -> None:
+    """Flushes the parts to the disk and writes what makes a cache of them."""
+    with ThreadPoolExecutor(num_cores(), thread_name_prefix="flush") as pool:
+        list(pool.map(flush_file, [files.part(part.number).images for part in content.parts]))
+    files.quarantined.unlink(missing_ok=True)
+    if content.quarantined:
+        with written_aside(files.quarantined) as aside, aside.open("w", encoding="utf-8", newline="") as handle:
+            lines = csv.writer(handle)
+            lines.writerow(("image", "reason"))
+            lines.writerows((image.key, image.reason) for image in content.quarantined)
+    with written_aside(files.manifest) as aside:
+        aside.write_text(content.model_dump_json(indent=2), encoding="utf-8")

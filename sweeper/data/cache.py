@@ -1,9 +1,10 @@
-"""The decoded cache: an uncompressed Arrow file of uint8 images, mapped into memory, shared by all trials."""
+"""The decoded cache: uncompressed Arrow files of uint8 images, mapped into memory, shared by all trials."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,38 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.data.manifest import SPLITS, Manifest, Pixels, Split, short_hash
 from sweeper.data.metadata import encode
+from sweeper.data.parts import SCHEMA, CachePart, PartFiles, Quarantined, index_sha256, map_batches, whole_part
 from sweeper.errors import CacheError, DataError
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Part of the cache key: raise it with any change of the file's layout or of how images are prepared."""
-
-SCHEMA: Final = pa.schema(
-    [
-        ("key", pa.string()),
-        ("label", pa.int64()),
-        ("latitude", pa.float64()),
-        ("longitude", pa.float64()),
-        ("date", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("pixels", pa.large_binary()),
-    ]
-)
-"""One row an image; `pixels` is height x width x 3 bytes, RGB, row by row. NaN and an empty date are what is not
-known. Splits are not in the file: all splits of a data set share one cache."""
-
-
-class Quarantined(BaseModel):
-    """An image that could not be read, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    reason: str
 
 
 class CacheManifest(BaseModel):
-    """What `manifest.json` says about `images.arrow`; it is written last, so it is there or nothing is."""
+    """What `manifest.json` says about the parts; it is written last, so it is there or nothing is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,11 +32,24 @@ class CacheManifest(BaseModel):
     format_version: int
     short_side: int
     classes: tuple[str, ...]
-    num_images: int
-    quarantined: tuple[Quarantined, ...]
-    size_bytes: int
-    index_sha256: str
-    sha256: str
+    predicted_bytes: int
+    """What the images were expected to take before the first was decoded."""
+    parts: tuple[CachePart, ...]
+
+    @property
+    def num_images(self) -> int:
+        """Images that could be read."""
+        return sum(part.num_images for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they take on disk."""
+        return sum(part.size_bytes for part in self.parts)
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """Images that could not."""
+        return tuple(image for part in self.parts for image in part.quarantined)
 
 
 @dataclass(frozen=True)
@@ -67,10 +58,9 @@ class CacheFiles:
 
     folder: Path
 
-    @property
-    def images(self) -> Path:
-        """All decoded images, an Arrow IPC file."""
-        return self.folder / "images.arrow"
+    def part(self, number: int) -> PartFiles:
+        """Returns the files of part `number`: decoded images."""
+        return PartFiles(self.folder, number)
 
     @property
     def manifest(self) -> Path:
@@ -78,18 +68,29 @@ class CacheFiles:
         return self.folder / "manifest.json"
 
     @property
+    def quarantined(self) -> Path:
+        """The images that are left out, a CSV with their keys and the reasons; there are some or it is not there."""
+        return self.folder / "quarantined.csv"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that builds the cache."""
         return self.folder / "build.lock"
 
+    @property
+    def builder(self) -> Path:
+        """Names the process that builds the cache, for those that wait for it."""
+        return self.folder / "builder.txt"
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """The images of one split, in the order of their keys."""
+    """The images of one split, in the order in which their source is read fastest: for files that of their keys."""
 
     labels: npt.NDArray[np.int64]
     keys: tuple[str, ...]
-    _file: Pixels
+    _files: tuple[Pixels, ...]
+    _parts: npt.NDArray[np.int64]
     _starts: npt.NDArray[np.int64]
     _shapes: npt.NDArray[np.int64]
     metadata: npt.NDArray[np.float32] | None = None
@@ -103,13 +104,17 @@ class ImageSplit:
         """Returns image `index` as (height, width, 3) uint8 RGB: a read-only view of the file, no copy."""
         height, width = self._shapes[index].tolist()
         start = int(self._starts[index])
-        return self._file[start : start + height * width * 3].reshape(height, width, 3)
+        file: Pixels = self._files[self._parts[index]]
+        return file[start : start + height * width * 3].reshape(height, width, 3)
 
     def select(self, rows: npt.NDArray[np.int64]) -> ImageSplit:
         """Returns the images at `rows`, in that order; copies no pixels."""
         keys = tuple(self.keys[row] for row in rows.tolist())
         metadata = None if self.metadata is None else self.metadata[rows]
-        return ImageSplit(self.labels[rows], keys, self._file, self._starts[rows], self._shapes[rows], metadata)
+        return replace(
+            self, labels=self.labels[rows], keys=keys, metadata=metadata,
+            _parts=self._parts[rows], _starts=self._starts[rows], _shapes=self._shapes[rows],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +176,18 @@ class ImageCache:
         return self._splits[name]
 
     def verify(self) -> None:
-        """Reads the whole file and compares its checksum: seconds a gigabyte.
+        """Reads all files and compares their checksums: about a second a gigabyte and core.
 
         Raises:
-            CacheError: the file is damaged.
+            CacheError: a file is damaged.
         """
-        if file_sha256(CacheFiles(self.folder).images) != self.manifest.sha256:
-            raise damaged(self.folder, "its checksum is not the one it was written with")
+        files = CacheFiles(self.folder)
+        with ThreadPoolExecutor(num_cores(), thread_name_prefix="verify") as pool:
+            found = pool.map(whole_part, [files.part(part.number) for part in self.manifest.parts])
+            for part, whole in zip(self.manifest.parts, found, strict=True):
+                if whole != part:
+                    why = f"the checksum of `{files.part(part.number).images.name}` is not the one it was written with"
+                    raise damaged(self.folder, why)
 
 
 def open_cache(folder: Path) -> ImageCache:
@@ -192,21 +202,32 @@ def open_cache(folder: Path) -> ImageCache:
     files = CacheFiles(folder)
     try:
         manifest = CacheManifest.model_validate_json(files.manifest.read_bytes())
-        size_bytes = files.images.stat().st_size
-        if size_bytes != manifest.size_bytes:
-            raise damaged(folder, f"it has {size_bytes} bytes and should have {manifest.size_bytes}")
-        mapped, batches = map_batches(files.images)
     except FileNotFoundError as error:
         raise CacheError(
             f"An image cache must be built first, but `{folder}` holds none; run `sweeper data prepare`."
         ) from error
     except ValidationError as error:
         raise damaged(folder, "its `manifest.json` cannot be read") from error
+    return ImageCache(folder, manifest, _images([_open_part(files, part) for part in manifest.parts]))
+
+
+def num_cores() -> int:
+    """Returns the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open_part(files: CacheFiles, part: CachePart) -> tuple[pa.Buffer, list[Any]]:
+    path = files.part(part.number).images
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != part.size_bytes:
+            raise damaged(files.folder, f"`{path.name}` has {size_bytes} bytes and should have {part.size_bytes}")
+        mapped, batches = map_batches(path)
     except (pa.ArrowException, OSError) as error:
-        raise damaged(folder, str(error)) from error
-    if index_sha256(batches) != manifest.index_sha256:
-        raise damaged(folder, "the checksum of its index is not the one it was written with")
-    return ImageCache(folder, manifest, _images(mapped, batches))
+        raise damaged(files.folder, str(error)) from error
+    if index_sha256(batches) != part.index_sha256:
+        raise damaged(files.folder, f"the checksum of the index of `{path.name}` is not the one it was written with")
+    return mapped, batches
 
 
 def damaged(folder: Path, why: str) -> CacheError:
@@ -214,40 +235,21 @@ def damaged(folder: Path, why: str) -> CacheError:
     return CacheError(f"The image cache `{folder}` is damaged: {why}. Run `sweeper data prepare` to build it again.")
 
 
-def map_batches(path: Path) -> tuple[pa.Buffer, list[Any]]:
-    """Maps an Arrow file and returns the mapped bytes and the record batches, which point into them."""
-    with pa.memory_map(str(path)) as source:
-        mapped = source.read_buffer()
-    reader = pa.ipc.open_file(mapped)
-    return mapped, [reader.get_batch(number) for number in range(reader.num_record_batches)]
-
-
-def index_sha256(batches: list[Any]) -> str:
-    """Returns a checksum of all columns but the pixels themselves: kilobytes, whatever the images weigh."""
-    digest = hashlib.sha256()
-    for batch in batches:
-        *small, pixels = batch.columns
-        for column in small:
-            for buffer in column.buffers()[1:]:
-                digest.update(buffer)
-        digest.update(pixels.buffers()[1])  # where each image starts
-    return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the checksum of a file's content."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _images(mapped: pa.Buffer, batches: list[Any]) -> ImageSplit:
-    """Returns all images; each is found by its absolute position in the mapped file."""
-    table = pa.Table.from_batches(batches, schema=SCHEMA)
+def _images(parts: list[tuple[pa.Buffer, list[Any]]]) -> ImageSplit:
+    """Returns all images; each is found by its part and its position in the mapped file."""
+    table = pa.Table.from_batches([batch for _, batches in parts for batch in batches], schema=SCHEMA)
     shapes = np.stack([table["height"].to_numpy(), table["width"].to_numpy()], axis=1).astype(np.int64)
-    starts = np.concatenate([np.empty(0, np.int64), *(_starts(mapped, batch) for batch in batches)])
-    file: Pixels = np.frombuffer(mapped, dtype=np.uint8)
-    keys = tuple(table["key"].to_pylist())
-    return ImageSplit(table["label"].to_numpy(), keys, file, starts, shapes, _metadata(table))
+    starts = [_starts(mapped, batch) for mapped, batches in parts for batch in batches]
+    lengths = [sum(batch.num_rows for batch in batches) for _, batches in parts]
+    return ImageSplit(
+        labels=table["label"].to_numpy(),
+        keys=tuple(table["key"].to_pylist()),
+        _files=tuple(np.frombuffer(mapped, dtype=np.uint8) for mapped, _ in parts),
+        _parts=np.repeat(np.arange(len(parts)), lengths),
+        _starts=np.concatenate([np.empty(0, np.int64), *starts]),
+        _shapes=shapes,
+        metadata=_metadata(table),
+    )
 
 
 def _metadata(table: pa.Table) -> npt.NDArray[np.float32] | None:

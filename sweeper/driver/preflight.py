@@ -57,7 +57,7 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     for name, weights in dict.fromkeys((config.backbone, config.weights) for config in variants):
         find_weights(name, weights, cache)
     caches = [
-        prepare_images(data, cache, on_progress=lambda done, total: observer.preparing("decoding images", done, total))
+        prepare_images(data, cache, on_progress=observer.preparing)
         for data in {data.model_dump_json(): data for data in map(stored_data, variants)}.values()
     ]
     labels = caches[0].split("train").labels

@@ -25,6 +25,9 @@ class _DataSection(Section):
     """A CSV of places and dates: `image,latitude,longitude,date`; values may be missing."""
     max_bad_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
     """Share of unreadable images above which the sweep refuses to start; below it they are listed and left out."""
+    max_gb: float | None = Field(default=None, gt=0.0)
+    """Room that the decoded images may take on the disk of a machine, in units of 10^9 bytes; refused before the first
+    is decoded if they need more. By default whatever the disk has."""
 
     @property
     def stored_short_side(self) -> int:

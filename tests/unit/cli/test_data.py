@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ def test_info_describes_a_folder_and_names_what_cannot_be_read(sweeper: Sweeper,
     assert answer.code == 0
     assert "train" in answer.out
     assert "1.1 times the training images" in answer.out
-    assert "Cannot read `train/cap/broken.png`: " in answer.out
+    assert re.search(r"train/cap/broken.png +not an image, or one in an unknown format", answer.out)
     described = json.loads(sweeper("data", "info", str(photos), "--json").out)
     assert described["classes"] == ["cap", "stem"]
 
@@ -26,11 +27,34 @@ def test_info_describes_the_data_of_a_search_space(sweeper: Sweeper) -> None:
     assert [split["images"] for split in described["splits"]] == [1438, 359]
 
 
-def test_prepare_decodes_once_and_says_where(sweeper: Sweeper, photos: Path) -> None:
+def test_prepare_decodes_once_and_says_where_and_how_much(sweeper: Sweeper, photos: Path) -> None:
     first = sweeper("data", "prepare", str(photos))
     assert first.code == 0
     assert "16 train, 8 val images of 2 classes." in first.out
+    assert re.search(r"They take \d\.\d MB with a short side of 256 px; \d\.\d MB were predicted\.", first.out)
     assert sweeper("data", "prepare", str(photos)).out == first.out
+
+
+def test_prepare_lists_what_it_left_out(sweeper: Sweeper, photos: Path) -> None:
+    for number in range(25):
+        (photos / "train" / "cap" / f"empty{number:02d}.jpg").write_bytes(b"")
+    settings = ("--set", "data.source=folder", "--set", f"data.root={photos}", "--set", "data.max_bad_fraction=0.6")
+    answer = sweeper("data", "prepare", "tiny.yaml", *settings)
+    assert answer.code == 0, answer.err
+    assert re.search(r"train/cap/empty19.jpg +the file is empty", answer.out)
+    assert "empty20" not in answer.out
+    assert "... and 5 more" in answer.out
+    listed = re.search(r"Left out 25, listed in `(.+)`\.", answer.out)
+    assert listed is not None
+    assert len(Path(listed[1]).read_text().splitlines()) == 26
+
+
+def test_prepare_refuses_more_than_it_may_take(sweeper: Sweeper, photos: Path) -> None:
+    answer = sweeper("data", "prepare", str(photos), "--max-gb", "0.000001")
+    assert answer.code == 2
+    assert answer.err.startswith(
+        "sweeper: The decoded images may take at most 1e-06 GB (`data.max_gb`), but 24 images "
+    )
 
 
 def test_a_missing_folder_is_told(sweeper: Sweeper, tmp_path: Path) -> None:

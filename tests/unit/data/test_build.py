@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import resource
 import shutil
-import subprocess
-import sys
+import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sweeper.data import ImageCache, build, prepare_images
+from sweeper.data import ImageCache, parts, prepare_images
 from sweeper.data.cache import CacheFiles
 from sweeper.errors import CacheError, DataError
 from sweeper.paths import CachePaths
@@ -20,20 +24,11 @@ from sweeper.spec.data import DigitsData, FolderData
 
 WriteImages = Callable[..., Path]
 
-PREPARE = """
-import sys
-from pathlib import Path
-from sweeper.data import prepare_images
-from sweeper.paths import CachePaths
-from sweeper.spec.data import FolderData
+Told = list[tuple[str, int, int]]
 
-calls = []
-print("ready", flush=True)
-sys.stdin.readline()
-spec = FolderData(source="folder", root=Path(sys.argv[1]), image_size=32)
-cache = prepare_images(spec, CachePaths(Path(sys.argv[2])), on_progress=lambda *counts: calls.append(counts))
-print(len(calls), len(cache.split("train")), cache.fingerprint)
-"""
+
+def _told(calls: Told) -> Callable[[str, int, int], None]:
+    return lambda what, done, total: calls.append((what, done, total))
 
 
 def _prepare(root: Path, cache: Path, **settings: float) -> ImageCache:
@@ -42,17 +37,20 @@ def _prepare(root: Path, cache: Path, **settings: float) -> ImageCache:
 
 
 def test_a_second_call_opens_what_the_first_one_built(folder_spec: FolderData, tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: Told = []
     paths = CachePaths(tmp_path / "cache")
-    built = prepare_images(folder_spec, paths, on_progress=lambda *counts: calls.append(counts))
-    assert calls == [(done, 19) for done in range(1, 20)]
-    written = CacheFiles(built.folder).images.stat().st_mtime_ns
-    opened = prepare_images(folder_spec, paths, on_progress=lambda *counts: calls.append(counts))
-    assert len(calls) == 19
+    built = prepare_images(folder_spec, paths, on_progress=_told(calls))
+    assert calls[-1] == ("decoding images", 19, 19)
+    assert calls == sorted(calls, key=lambda call: call[1])
+    calls.clear()
+    written = CacheFiles(built.folder).part(0).images.stat().st_mtime_ns
+    opened = prepare_images(folder_spec, paths, on_progress=_told(calls))
+    assert not calls
     assert opened.fingerprint == built.fingerprint
-    assert opened.folder == built.folder
-    assert CacheFiles(built.folder).images.stat().st_mtime_ns == written
-    assert sorted(path.name for path in built.folder.iterdir()) == ["build.lock", "images.arrow", "manifest.json"]
+    assert CacheFiles(built.folder).part(0).images.stat().st_mtime_ns == written
+    assert sorted(path.name for path in built.folder.iterdir()) == [
+        "build.lock", "images-00000.arrow", "images-00000.json", "manifest.json",
+    ]  # fmt: skip
 
 
 def test_another_stored_size_or_changed_images_are_another_cache(
@@ -65,31 +63,83 @@ def test_another_stored_size_or_changed_images_are_another_cache(
     assert _prepare(image_folder, tmp_path / "cache").fingerprint != first.fingerprint
 
 
+def _prepare_in_small_parts(root: Path, cache: Path, answer: Connection) -> None:
+    parts.PART_BYTES = 20_000  # type: ignore[misc] # three images
+    calls: Told = []
+    spec = FolderData(source="folder", root=root, image_size=32)
+    fingerprint = prepare_images(spec, CachePaths(cache), on_progress=_told(calls)).fingerprint
+    answer.send((fingerprint, [call for call in calls if call[0] == "decoding images"]))
+
+
+@contextmanager
+def _other_process(images: Path, cache: Path) -> Iterator[tuple[int, Connection]]:
+    """Prepares `images` in another process, and gives its id and where it answers; it is gone in the end."""
+    context = multiprocessing.get_context("fork")  # a fresh one would take seconds to import torch
+    here, there = context.Pipe()
+    other = context.Process(target=_prepare_in_small_parts, args=(images, cache, there))
+    other.start()
+    assert other.pid is not None
+    try:
+        yield other.pid, here
+    finally:
+        other.kill()
+        other.join()
+
+
 def test_two_processes_at_once_build_once(image_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PREPARE, str(image_folder), str(tmp_path / "cache")]
-    calls: list[tuple[int, int]] = []
+    calls: Told = []
     spec = FolderData(source="folder", root=image_folder, image_size=32)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        assert other.stdout.readline() == "ready\n"
-        other.stdin.write("go\n")
-        other.stdin.flush()
-        cache = prepare_images(spec, CachePaths(tmp_path / "cache"), on_progress=lambda *counts: calls.append(counts))
-        their_calls, images, fingerprint = other.communicate(timeout=60)[0].split()
-    assert sorted([len(calls), int(their_calls)]) == [0, 19]
-    assert (int(images), fingerprint) == (len(cache.split("train")), cache.fingerprint)
+    with _other_process(image_folder, tmp_path / "cache") as (_, other):
+        cache = prepare_images(spec, CachePaths(tmp_path / "cache"), on_progress=_told(calls))
+        fingerprint, theirs = other.recv()
+    ours = [call for call in calls if call[0] == "decoding images"]
+    assert bool(ours) != bool(theirs)
+    assert fingerprint == cache.fingerprint
 
 
-def test_a_large_set_is_written_in_several_batches_of_bounded_size(
+def test_a_build_that_was_killed_goes_on_in_the_process_that_waited(
+    image_folder: Path, tmp_path: Path, write_images: WriteImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(image_folder / "train" / "eel", 60, size=(600, 400))
+    spec = FolderData(source="folder", root=image_folder, image_size=32)
+    calls: Told = []
+    kept: dict[Path, int] = {}
+    monkeypatch.setattr(parts, "PART_BYTES", 20_000)
+    with _other_process(image_folder, tmp_path / "cache") as (pid, _):
+
+        def tell(what: str, done: int, total: int) -> None:
+            if not calls:  # it is stopped in the middle, and holds the lock
+                kept.update((path, path.stat().st_mtime_ns) for path in (tmp_path / "cache").rglob("images-*.json"))
+                os.kill(pid, signal.SIGKILL)
+            calls.append((what, done, total))
+
+        while len(list((tmp_path / "cache").rglob("images-*.json"))) < 2:
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGSTOP)
+        cache = prepare_images(spec, CachePaths(tmp_path / "cache"), on_progress=tell)
+    waiting = f"waiting for process {pid} on {socket.gethostname()}, which decodes the same images"
+    assert calls[0] == (waiting, 3 * len(kept), 79)
+    decoding = [done for what, done, _ in calls if what == "decoding images"]
+    assert 3 * len(kept) - 2 <= decoding[0]
+    assert decoding[-1] == 79
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert not [path for path in cache.folder.iterdir() if path.suffix in (".part", ".txt")]
+    cache.verify()
+    straight = prepare_images(spec, CachePaths(tmp_path / "straight"))
+    assert cache.manifest == straight.manifest
+
+
+def test_a_large_set_is_written_in_several_parts_of_bounded_size(
     folder_spec: FolderData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepare_images(folder_spec, CachePaths(tmp_path / "whole"))
-    monkeypatch.setattr(build, "_BATCH_BYTES", 20_000)
-    parts = prepare_images(folder_spec, CachePaths(tmp_path / "parts"))
-    assert parts.manifest.sha256 != whole.manifest.sha256
+    monkeypatch.setattr(parts, "PART_BYTES", 40_000)
+    monkeypatch.setattr(parts, "_BATCH_BYTES", 10_000)
+    several = prepare_images(folder_spec, CachePaths(tmp_path / "parts"))
+    assert [part.num_images for part in several.manifest.parts] == [7, 7, 5]
+    assert max(part.size_bytes for part in several.manifest.parts) < 60_000
     for split in ("train", "val"):
-        one, other = whole.split(split), parts.split(split)
+        one, other = whole.split(split), several.split(split)
         assert one.keys == other.keys
         assert all(np.array_equal(one.image(index), other.image(index)) for index in range(len(one)))
 
@@ -116,6 +166,9 @@ def test_unreadable_images_are_quarantined_and_named(image_folder: Path, tmp_pat
     assert reasons["train/cat/2.jpg"] == "not an image, or one in an unknown format"
     assert len(cache.split("train")) == 11
     assert not set(reasons) & set(cache.split("train").keys)
+    lines = CacheFiles(cache.folder).quarantined.read_text().splitlines()
+    assert lines[:2] == ["image,reason", "train/cat/0.jpg,the file is empty"]
+    assert lines[3] == 'train/cat/2.jpg,"not an image, or one in an unknown format"'
     assert _prepare(image_folder, tmp_path / "cache", max_bad_fraction=0.2).quarantined == cache.quarantined
 
 
@@ -141,11 +194,14 @@ def test_a_split_without_a_readable_image_is_refused(image_folder: Path, tmp_pat
     assert str(caught.value) == "The `val` split must hold an image that can be read, but it holds none."
 
 
-def test_a_damaged_cache_is_built_again_and_said_so(
-    folder_spec: FolderData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_only_the_damaged_part_of_a_cache_is_built_again_and_said_so(
+    folder_spec: FolderData, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 40_000)
     paths = CachePaths(tmp_path / "cache")
-    images = CacheFiles(prepare_images(folder_spec, paths).folder).images
+    files = CacheFiles(prepare_images(folder_spec, paths).folder)
+    images = files.part(2).images
+    written = [files.part(number).images.stat().st_mtime_ns for number in range(3)]
     intact = images.read_bytes()
     damaged = bytearray(intact)
     damaged[intact.index(prepare_images(folder_spec, paths).split("val").image(0).tobytes())] ^= 1
@@ -154,18 +210,34 @@ def test_a_damaged_cache_is_built_again_and_said_so(
     assert images.read_bytes() == damaged
     with caplog.at_level(logging.WARNING):
         prepare_images(folder_spec, paths, verify=True)
-    assert "is damaged: its checksum is not the one it was written with" in caplog.text
+    assert "is damaged: the checksum of `images-00002.arrow` is not the one it was written with" in caplog.text
     assert "It is built again now." in caplog.text
     assert images.read_bytes() == intact
+    assert [files.part(number).images.stat().st_mtime_ns for number in range(2)] == written[:2]
 
 
-def test_what_a_killed_builder_left_is_cleared(folder_spec: FolderData, tmp_path: Path) -> None:
+def test_what_a_killed_builder_left_half_written_is_cleared(folder_spec: FolderData, tmp_path: Path) -> None:
     paths = CachePaths(tmp_path / "cache")
     folder = prepare_images(folder_spec, paths).folder
     CacheFiles(folder).manifest.unlink()
-    (folder / ".images.arrow.12345.part").write_bytes(b"half")
+    (folder / ".images-00000.arrow.12345.part").write_bytes(b"half")
+    (folder / "images-00000.json").write_text('{"number": 0, "num')
     prepare_images(folder_spec, paths).verify()
     assert not list(folder.glob(".*"))
+
+
+def test_more_than_it_may_take_is_refused_before_the_first_image_is_decoded(image_folder: Path, tmp_path: Path) -> None:
+    # 19 images of 60 x 40 px are stored as 56 x 37 px.
+    with pytest.raises(DataError) as caught:
+        _prepare(image_folder, tmp_path / "cache", max_gb=1e-4)
+    assert str(caught.value) == (
+        "The decoded images may take at most 0.0001 GB (`data.max_gb`), but 19 images with a short side of 37 px take "
+        "about 0.1 MB. Allow more, lower `data.store_size`, or set `data.stream: true`."
+    )
+    assert not list((tmp_path / "cache").rglob("images-*"))
+    cache = _prepare(image_folder, tmp_path / "cache", max_gb=2e-4)
+    assert cache.manifest.predicted_bytes == 19 * 56 * 37 * 3
+    assert cache.manifest.size_bytes == pytest.approx(cache.manifest.predicted_bytes, rel=0.1)
 
 
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(folder_spec: FolderData, tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ def test_an_image_is_a_read_only_view_of_the_mapped_file(cache: ImageCache) -> N
     assert split.image(0).__array_interface__["data"] == first.__array_interface__["data"]
     # Both point into one mapping of the file: their distance in memory is their distance on disk.
     distance = second.__array_interface__["data"][0] - first.__array_interface__["data"][0]
-    data = CacheFiles(cache.folder).images.read_bytes()
+    data = CacheFiles(cache.folder).part(0).images.read_bytes()
     assert data.index(second.tobytes()) - data.index(first.tobytes()) == distance
     mapped = first.__array_interface__["data"][0]
     ranges = [
         tuple(int(end, 16) for end in line.split()[0].split("-"))
         for line in Path("/proc/self/maps").read_text().splitlines()
-        if line.endswith(str(CacheFiles(cache.folder).images))
+        if line.endswith(str(CacheFiles(cache.folder).part(0).images))
     ]
     assert any(low <= mapped < high for low, high in ranges)
 
@@ -68,35 +68,39 @@ def test_opening_a_folder_without_a_cache_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_among_the_pixels_is_found_by_the_full_check(cache: ImageCache) -> None:
-    images = CacheFiles(cache.folder).images
+    images = CacheFiles(cache.folder).part(0).images
     cache.verify()
     position = images.read_bytes().index(cache.split("train").image(7).tobytes())
     _flip_byte(images, position + 10)
     with pytest.raises(CacheError) as caught:
         open_cache(cache.folder).verify()
-    assert str(caught.value) == _damage(cache.folder, "its checksum is not the one it was written with")
+    assert str(caught.value) == _damage(
+        cache.folder, "the checksum of `images-00000.arrow` is not the one it was written with"
+    )
 
 
 def test_a_flipped_byte_in_the_index_is_found_on_opening(cache: ImageCache) -> None:
-    images = CacheFiles(cache.folder).images
+    images = CacheFiles(cache.folder).part(0).images
     _flip_byte(images, images.read_bytes().index(b"train/cat/3.jpg"))
     with pytest.raises(CacheError) as caught:
         open_cache(cache.folder)
-    why = "the checksum of its index is not the one it was written with"
+    why = "the checksum of the index of `images-00000.arrow` is not the one it was written with"
     assert str(caught.value) == _damage(cache.folder, why)
 
 
 def test_a_cut_file_is_found_on_opening(cache: ImageCache) -> None:
-    images = CacheFiles(cache.folder).images
+    images = CacheFiles(cache.folder).part(0).images
     size = images.stat().st_size
     images.write_bytes(images.read_bytes()[:-1])
     with pytest.raises(CacheError) as caught:
         open_cache(cache.folder)
-    assert str(caught.value) == _damage(cache.folder, f"it has {size - 1} bytes and should have {size}")
+    assert str(caught.value) == _damage(
+        cache.folder, f"`images-00000.arrow` has {size - 1} bytes and should have {size}"
+    )
 
 
 def test_a_destroyed_footer_is_found_on_opening(cache: ImageCache) -> None:
-    images = CacheFiles(cache.folder).images
+    images = CacheFiles(cache.folder).part(0).images
     _flip_byte(images, -3)
     with pytest.raises(CacheError, match=re.escape(f"The image cache `{cache.folder}` is damaged: ")):
         open_cache(cache.folder)
