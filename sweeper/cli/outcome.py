@@ -22,6 +22,8 @@ def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> in
         options.echo_json(board)
     elif board.rows:
         Console(width=None if Console().is_terminal else 200).print(leaderboard_table(board, limit=_SHOWN))
+    for backbone in outcome.given_up:
+        click.echo(backbone.sentence, err=True)
     if not outcome.finished:
         click.echo(f"Stopped; `sweeper resume {spec.name}` goes on where it was.", err=True)
         return 130

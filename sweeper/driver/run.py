@@ -22,7 +22,7 @@ from sweeper.driver.teachers import with_best_trials
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
 from sweeper.records import TrialRecord
-from sweeper.search import Ledger, open_ledger, require_no_ledger, storage_url
+from sweeper.search import GivenUp, Ledger, open_ledger, require_no_ledger, storage_url
 from sweeper.spec import SweepSpec, dump_spec, resolve
 from sweeper.spec.checks import require_valid
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
@@ -39,6 +39,8 @@ class SweepOutcome(BaseModel):
     records: tuple[TrialRecord, ...]
     finished: bool
     """False when the sweep was stopped; `resume_sweep` goes on."""
+    given_up: tuple[GivenUp, ...] = ()
+    """Backbones of a choice that are beaten for certain."""
 
 
 def run_sweep(
@@ -125,7 +127,7 @@ def _run(
                 observer.note(
                     f"MLflow did not take {backlog.trials} trials yet; `sweeper resume {spec.name}` delivers them."
                 )
-        return SweepOutcome(folder=paths.root, records=ledger.records(), finished=finished)
+        return SweepOutcome(folder=paths.root, records=ledger.records(), finished=finished, given_up=ledger.given_up())
 
 
 def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:

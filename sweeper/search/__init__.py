@@ -1,6 +1,7 @@
 """2. Which point next: the Optuna study is the sweep's ledger. The only import of optuna."""
 
 from sweeper.search.advice import Advice, EarlierSweep, EarlierTrial, Point
+from sweeper.search.curves import GivenUp
 from sweeper.search.ledger import Ledger, open_ledger, require_no_ledger, storage_url
 from sweeper.search.prior import BackbonePrior, LogPrior, first_points, settle_prior
 
@@ -9,6 +10,7 @@ __all__ = [
     "BackbonePrior",
     "EarlierSweep",
     "EarlierTrial",
+    "GivenUp",
     "Ledger",
     "LogPrior",
     "Point",

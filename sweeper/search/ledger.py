@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 import warnings
+from functools import cached_property
 from typing import Final
 
 import optuna
@@ -28,11 +29,12 @@ from sweeper.records import (
 )
 from sweeper.search.advice import Advice
 from sweeper.search.algorithms import pruner_for, sampler_for
+from sweeper.search.attributes import EPOCH
+from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.grid import grid_points
 from sweeper.search.point import scoped_point, suggest_point, unscoped
 from sweeper.spec.sweep import SweepSpec
 
-_EPOCH: Final = "epoch:"
 _ATTEMPTS: Final = "attempts"
 _FAILURE: Final = "failure"
 _PARAMS: Final = "params"
@@ -140,6 +142,10 @@ class Ledger:
         # Ids of trials by number: they never change, and looking one up costs a query.
         self._ids: dict[int, int] = {}
 
+    @cached_property
+    def _curves(self) -> CurveSearch:
+        return CurveSearch(self._spec, self._advice)
+
     @property
     def total(self) -> int:
         """Trials the finished sweep will have."""
@@ -171,13 +177,13 @@ class Ledger:
         number = self._next_number()
         if number is None:
             return None
-        self._study.sampler = sampler_for(self._spec, number)
+        self._study.sampler = sampler_for(self._spec, number, self._curves)
         trial = self._study.ask()
         return self._suggestion(trial)
 
     def take_up(self, number: int) -> Suggestion:
         """Returns the point of a running trial whose worker or driver is gone, as its next attempt."""
-        self._study.sampler = sampler_for(self._spec, number)
+        self._study.sampler = sampler_for(self._spec, number, self._curves)
         return self._suggestion(Trial(self._study, self._trial_id(number)))
 
     def report(self, number: int, epoch: EpochMetrics, *, is_last: bool = False) -> Decision:
@@ -187,7 +193,7 @@ class Ledger:
         With its last epoch a trial is complete, whatever the stop rule would think of it.
         """
         before = self._frozen(number)
-        known = sum(name.startswith(_EPOCH) for name in before.user_attrs)
+        known = sum(name.startswith(EPOCH) for name in before.user_attrs)
         if epoch.epoch < known:
             return Decision.CONTINUE
         if before.user_attrs.get(_STOPPED_AT) == epoch.epoch:
@@ -196,7 +202,7 @@ class Ledger:
         # Through the storage: an optuna.Trial made from a number would first sample a whole new point.
         trial_id = self._trial_id(number)
         if epoch.epoch > known:
-            self._storage.set_trial_user_attr(trial_id, f"{_EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
+            self._storage.set_trial_user_attr(trial_id, f"{EPOCH}{epoch.epoch}", epoch.model_dump(mode="json"))
         if epoch.epoch not in before.intermediate_values:
             value = epoch.value(self._spec.search.objective)
             self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
@@ -234,6 +240,17 @@ class Ledger:
         """Returns the numbers of the trials that are marked as running: at a driver's start, those to take up."""
         return tuple(trial.number for trial in self._trials() if trial.state is OptunaState.RUNNING)
 
+    def expected_gain(self) -> float | None:
+        """Returns how much better than the best trial so far the best point is expected to be (the regret left).
+
+        In the objective's units, at least 0, whichever sampler is used; None while there are too few trials.
+        """
+        return self._curves.expected_gain(observations(self._study))
+
+    def given_up(self) -> tuple[GivenUp, ...]:
+        """Returns the backbones of a choice that were tried and are beaten for certain, with the reason."""
+        return self._curves.given_up(observations(self._study), direction(self._study))
+
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
@@ -267,7 +284,7 @@ def _is_grid(spec: SweepSpec) -> bool:
 
 def _record(trial: FrozenTrial) -> TrialRecord:
     attributes = trial.user_attrs
-    epochs = (EpochMetrics.model_validate(v) for name, v in attributes.items() if name.startswith(_EPOCH))
+    epochs = (EpochMetrics.model_validate(v) for name, v in attributes.items() if name.startswith(EPOCH))
     failure = attributes.get(_FAILURE)
     return TrialRecord(
         number=trial.number,

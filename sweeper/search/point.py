@@ -59,17 +59,18 @@ def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue]) -> dict[str, 
 def _suggest(trial: Trial, name: str, parameter: Parameter) -> ParamValue:
     if isinstance(parameter, Fixed):
         return parameter.value
-    distribution = _distribution(parameter)
-    if isinstance(distribution, CategoricalDistribution):
-        value: ParamValue = trial.suggest_categorical(name, distribution.choices)
+    asked = distribution(parameter)
+    if isinstance(asked, CategoricalDistribution):
+        value: ParamValue = trial.suggest_categorical(name, asked.choices)
         return value
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    if isinstance(asked, IntDistribution):
+        return trial.suggest_int(name, asked.low, asked.high, log=asked.log)
+    assert isinstance(asked, FloatDistribution)
+    return trial.suggest_float(name, asked.low, asked.high, log=asked.log)
 
 
-def _distribution(parameter: Uniform | LogUniform | IntUniform | LogInt | Choice) -> BaseDistribution:
+def distribution(parameter: Uniform | LogUniform | IntUniform | LogInt | Choice) -> BaseDistribution:
+    """Returns what Optuna is told of a parameter."""
     match parameter:
         case Choice():
             return CategoricalDistribution(parameter.options)

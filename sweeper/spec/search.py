@@ -30,6 +30,8 @@ class AshaSpec(Section):
     """Epochs every trial gets; the first rung. The next ones are `reduction` times further each."""
     reduction: int = Field(default=3, ge=2)
     """One in this many trials passes a rung."""
+    exempt_every: int | None = Field(default=None, ge=0)
+    """Every so-many-th trial runs to its end whatever its start; 0 for none. By default 8 with `curves`, else 0."""
 
 
 class HyperbandSpec(Section):
@@ -93,8 +95,11 @@ class SearchSpec(Section):
 
     trials: int = Field(default=20, ge=1)
     """Trials in the sweep, seed points included; with `sampler: grid`, at most this many of the grid."""
-    sampler: Literal["tpe", "random", "grid", "gp"] = "tpe"
-    """`tpe` (Parzen estimators), `random`, `grid` (every combination of finite parameters), `gp` (Gaussian process)."""
+    sampler: Literal["curves", "tpe", "random", "grid", "gp"] = "curves"
+    """`curves` (a Gaussian process over points and epochs, which learns from stopped trials too), `tpe` (Parzen
+    estimators), `gp` (Optuna's Gaussian process), `random`, or `grid` (every combination of finite parameters)."""
+    cost_aware: bool = True
+    """With `sampler: curves`, whether the improvement expected of a trial is set against the seconds it will take."""
     stop: Stop = "none"
     """Early stopping: a rule's name for its defaults, or `{asha: {grace_epochs: 2, reduction: 3}}`."""
     objective: ObjectiveName = "top1"

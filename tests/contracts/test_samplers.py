@@ -55,7 +55,7 @@ def run(ledger: Ledger, *, until: int | None = None) -> list[dict[str, ParamValu
     return points
 
 
-@pytest.fixture(params=["tpe", "random", "gp"])
+@pytest.fixture(params=["curves", "tpe", "random", "gp"])
 def sampler(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

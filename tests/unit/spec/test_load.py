@@ -122,7 +122,7 @@ def test_set_merges_a_mapping_into_a_section(load: Load) -> None:
         (
             "sampler: tpe",
             "sampler: tpee",
-            "space.yaml:11: search.sampler: must be one of `tpe`, `random`, `grid`, `gp`, but got `tpee`; "
+            "space.yaml:11: search.sampler: must be one of `curves`, `tpe`, `random`, `grid`, `gp`, but got `tpee`; "
             "did you mean `tpe`?",
         ),
         (

@@ -1,0 +1,117 @@
+"""Which point next, from what was seen and what was told in advance; knows nothing of Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from sweeper.records import ParamValue
+from sweeper.search.advice import Advice
+from sweeper.search.cost import CostModel
+from sweeper.search.curves.acquisition import Weigh, best_candidate
+from sweeper.search.curves.model import CurveModel
+from sweeper.search.curves.observation import Horizon, Observation
+from sweeper.search.curves.outlook import GivenUp, expected_gain, given_up
+from sweeper.search.curves.space import Floats, Space
+from sweeper.spec.sweep import SweepSpec
+
+_MOST_STARTS: Final = 10
+_PRIOR_DRAWS: Final = 128
+_LEAST_LOG_PRIOR: Final = -50.0
+
+
+def startup_trials(spec: SweepSpec) -> int:
+    """Returns how many trials must have reported before a model chooses: ten, in a short sweep a third."""
+    return max(1, min(_MOST_STARTS, spec.search.trials // 3))
+
+
+class CurveSearch:
+    """Suggests points; holds nothing that changes, so that one and the same history gives one suggestion."""
+
+    def __init__(self, spec: SweepSpec, advice: Advice) -> None:
+        self.space: Final = Space(spec)
+        self._spec = spec
+        self._advice = advice
+        self._horizon = Horizon(spec)
+        # Earlier sweeps give the model something to go on from the first trial.
+        self._starts = 0 if any(sweep.trials for sweep in advice.earlier) else startup_trials(spec)
+
+    def suggest(
+        self, number: int, seen: Sequence[Observation], given: Mapping[str, ParamValue]
+    ) -> dict[str, ParamValue]:
+        """Returns trial `number`'s values by Optuna's names.
+
+        Args:
+            number: of the trial.
+            seen: the other trials that have a point.
+            given: values by Optuna's names that the trial has already.
+        """
+        rng = np.random.default_rng([self._spec.seed, number])
+        if sum(bool(trial.reports) for trial in seen) < self._starts:
+            row = self._start(number, given, rng)
+        else:
+            row = best_candidate(self.space, self.model(seen, rng), given, self._weigh(seen), rng)
+        return self.space.scoped_values(row)
+
+    def model(self, seen: Sequence[Observation], rng: np.random.Generator) -> CurveModel:
+        """Returns the model of what was seen."""
+        return CurveModel(self.space, self._horizon, seen, self._advice.earlier, rng)
+
+    def expected_gain(self, seen: Sequence[Observation]) -> float | None:
+        """Returns the expected improvement left, in the objective's units; None before there is a model."""
+        if sum(bool(trial.reports) for trial in seen) < max(2, self._starts):
+            return None
+        rng = np.random.default_rng([self._spec.seed, len(seen)])
+        return expected_gain(self.space, self.model(seen, rng), rng)
+
+    def given_up(self, seen: Sequence[Observation], sign: float) -> tuple[GivenUp, ...]:
+        """Returns the backbones that are beaten for certain; none before there is a model."""
+        if sum(bool(trial.reports) for trial in seen) < max(2, self._starts):
+            return ()
+        rng = np.random.default_rng([self._spec.seed, len(seen)])
+        return given_up(self.space, self.model(seen, rng), seen, sign, rng)
+
+    def _start(self, number: int, given: Mapping[str, ParamValue], rng: np.random.Generator) -> Floats:
+        if self._advice.log_prior is not None and number % 2 == 0:
+            # Every other start is a draw from the belief; those between look where it does not.
+            rows = self.space.settled(rng.random((_PRIOR_DRAWS, len(self.space.axes))), given)
+            drawn: Floats = rows[int(np.argmax(self._log_prior(rows) + rng.gumbel(size=len(rows))))]
+            return drawn
+        from scipy.stats import qmc  # takes long to import; a command that only reads does not need it
+
+        # One sequence over the whole sweep: trial n takes its n-th point, whoever asks.
+        sobol = qmc.Sobol(len(self.space.axes), scramble=True, rng=np.random.default_rng(self._spec.seed))
+        if number:
+            sobol.fast_forward(number)
+        row: Floats = self.space.settled(np.asarray(sobol.random(1)), given)[0]
+        return row
+
+    def _weigh(self, seen: Sequence[Observation]) -> Weigh:
+        trials = self._spec.search.trials
+        cost = CostModel(self.space, seen, self._advice.cost) if self._spec.search.cost_aware else None
+        # Cooled: cheap points first, and at the end whatever is best (Lee et al., 2020).
+        cooling = max(0.0, 1 - len(seen) / trials)
+        # Hvarfner et al. (2022): the belief decides as long as little was seen.
+        belief = trials / 10 / max(1, len(seen))
+
+        def weigh(rows: Floats) -> Floats:
+            weight = np.zeros(len(rows))
+            if cost is not None:
+                weight -= cooling * (cost.log_seconds(rows) + self._log_epochs(rows))
+            if self._advice.log_prior is not None:
+                weight += belief * self._log_prior(rows)
+            return weight
+
+        return weigh
+
+    def _log_epochs(self, rows: Floats) -> Floats:
+        if not self._horizon.varies:
+            return np.zeros(len(rows))
+        return np.log([self._horizon.epochs(self.space.point(row)) for row in rows])
+
+    def _log_prior(self, rows: Floats) -> Floats:
+        assert self._advice.log_prior is not None
+        # No belief rules a point out: what it calls impossible is only very unlikely.
+        return np.array([max(self._advice.log_prior(self.space.point(row)), _LEAST_LOG_PRIOR) for row in rows])
