@@ -22,12 +22,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweeper.driver.attempts import Share, Sweep
+from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected
 from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import SweepObserver
 from sweeper.driver.worker import TrialWorker
 from sweeper.paths import CachePaths, SweepPaths
+from sweeper.planning.share import Share
 from sweeper.records import EpochMetrics, Suggestion
 from sweeper.search import open_ledger
 from sweeper.spec import SweepSpec

@@ -9,28 +9,11 @@ from dataclasses import dataclass
 from sweeper.driver.assignment import Assignment
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths, SweepPaths
+from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState
 from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets of the machine."""
-
-    cpus: float
-    gpus: float
-
-    @property
-    def device(self) -> str:
-        """The device a worker computes on; Ray shows it only its own GPUs."""
-        return "cuda:0" if self.gpus > 0 else "cpu"
-
-    @property
-    def threads(self) -> int:
-        """Threads a worker computes with."""
-        return max(1, int(self.cpus))
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class FeatureFeed(Feed):
         return (epoch - 1) % self.phase.config.train.cache_features + 1
 
     def _cut(self, model: nn.Module) -> Cut:
-        frozen = _frozen_parameters(self.backbone, self.phase)
+        frozen = frozen_parameters(self.backbone, self.phase)
         return cut(model, frozen, metadata=self.images.train.metadata is not None)
 
     @cached_property
@@ -171,6 +171,14 @@ def feature_key(prefix: fx.GraphModule, phase: Phase, backbone: Backbone, *, dat
     return digest.hexdigest()[:16]
 
 
+def frozen_parameters(backbone: Backbone, phase: Phase) -> frozenset[str]:
+    """Returns the names of the parameters in the frozen stages, but for a last norm that trains even so."""
+    parameters = dict(backbone.model.named_parameters())
+    stages = backbone.stages[: phase.config.train.freeze_depth]
+    names = (name for stage in stages for name in stage.parameters)
+    return frozenset(name for name in names if not parameters[name].requires_grad)
+
+
 def _train_view(view: int) -> str:
     return f"train-{view:04d}"
 
@@ -181,14 +189,6 @@ def _check_cut(phase: Phase, *, num_classes: int) -> None:
         backbone = build_backbone(phase.config, num_classes=num_classes, weights=None)
         backbone.freeze(train.freeze_depth, tune=train.tune, last_norm=phase.last_norm)
         backbone.eval()
-        halves = cut(backbone.model, _frozen_parameters(backbone, phase), metadata=backbone.takes_metadata)
+        halves = cut(backbone.model, frozen_parameters(backbone, phase), metadata=backbone.takes_metadata)
         metadata = (torch.empty(2, 7),) if backbone.takes_metadata else ()
         halves.check(torch.empty(2, 3, backbone.image_size, backbone.image_size), *metadata)
-
-
-def _frozen_parameters(backbone: Backbone, phase: Phase) -> frozenset[str]:
-    """Returns the names of the parameters in the frozen stages, but for a last norm that trains even so."""
-    parameters = dict(backbone.model.named_parameters())
-    stages = backbone.stages[: phase.config.train.freeze_depth]
-    names = (name for stage in stages for name in stage.parameters)
-    return frozenset(name for name in names if not parameters[name].requires_grad)

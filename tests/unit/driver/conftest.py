@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sweeper.driver.attempts import Share, Sweep
+from sweeper.driver.attempts import Sweep
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths, SweepPaths
+from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Suggestion, TrialRecord
 from sweeper.search import open_ledger
 from sweeper.spec import SweepSpec

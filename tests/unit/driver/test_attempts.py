@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeper.driver.attempts import Attempts, Share, Sweep
+from sweeper.driver.attempts import Attempts, Sweep
+from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState
 
 MakeSweep = Callable[..., Sweep]

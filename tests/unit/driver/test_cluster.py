@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeper.driver.attempts import Share
+from sweeper.planning.share import Share
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.errors import EngineError, ResourceError
 from sweeper.spec.resources import ResourcesSpec

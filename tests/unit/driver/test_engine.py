@@ -11,10 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
-from sweeper.driver.attempts import Share, Sweep
+from sweeper.driver.attempts import Sweep
 from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import EngineError
+from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
