@@ -63,6 +63,11 @@ class SweepPaths:
         return self.root / "advice.json"
 
     @property
+    def plan(self) -> Path:
+        """What the sweep was expected to cost when it started, JSON."""
+        return self.root / "plan.json"
+
+    @property
     def study(self) -> Path:
         """The Optuna study, the sweep's ledger."""
         return self.root / "study.db"

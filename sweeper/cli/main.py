@@ -10,7 +10,7 @@ import click
 
 from sweeper.errors import SweeperError, nearest
 
-_COMMANDS = ("validate", "run", "resume", "status", "stop", "leaderboard", "data", "backbones", "look", "ui")
+_COMMANDS = ("validate", "plan", "run", "resume", "status", "stop", "leaderboard", "data", "backbones", "look", "ui")
 
 
 class _Commands(click.Group):

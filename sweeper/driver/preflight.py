@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import find_weights
@@ -11,17 +9,11 @@ from sweeper.data import Split, prepare_images, read_manifest
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import DataError
 from sweeper.paths import CachePaths, SweepPaths, written_aside
-from sweeper.records import ParamValue
-from sweeper.spec import SweepSpec, TrialConfig, resolve
+from sweeper.planning.points import corners
+from sweeper.spec import SweepSpec, resolve
 from sweeper.trial.class_counts import check_objective
 from sweeper.trial.phases import stored_data
 from sweeper.trial.setup import check_trial
-
-_STRUCTURAL = (
-    "freeze_depth", "drop_path", "optimizer", "weights", "tune", "cache_features", "teacher", "data.", "backbone_args.",
-    "head.", "probe.", "fixres.", "train.", "augment.mixup", "augment.cutmix", "loss", "label_smoothing",
-)  # fmt: skip
-"""Parameters that can make a model impossible to build; the rest are checked by their own ranges."""
 
 
 class Prepared(BaseModel):
@@ -50,7 +42,7 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
         DataError: the images cannot be used.
         SpecError: an optimiser is unknown, a teacher has no model or other classes, metadata is missing, ...
     """
-    variants = tuple(_variants(spec))
+    variants = tuple(resolve(spec, point) for backbone in spec.backbones for point in corners(spec, backbone))
     manifest, _ = read_manifest(variants[0].data)
     for config in variants:
         check_trial(config, classes=manifest.classes)
@@ -100,14 +92,3 @@ def write_data(paths: SweepPaths, prepared: Prepared) -> None:
     if not paths.data.exists():
         with written_aside(paths.data) as aside:
             aside.write_text(prepared.model_dump_json(indent=2), encoding="utf-8")
-
-
-def _variants(spec: SweepSpec) -> Iterator[TrialConfig]:
-    """Yields each backbone's plain settings, then those settings with one structural parameter at one end."""
-    for backbone in spec.backbones:
-        base: dict[str, ParamValue] = {"backbone": backbone}
-        yield resolve(spec, base)
-        for scoped in spec.parameters(backbone):
-            if scoped.name.startswith(_STRUCTURAL):
-                for value in scoped.parameter.ends:
-                    yield resolve(spec, {**base, scoped.name: value})

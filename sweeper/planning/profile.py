@@ -144,7 +144,10 @@ def _step(
         forward = seen.work()
         # Gradients of parameters are counted by themselves: let go of, they do not count here.
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        hooks = [parameter.register_post_accumulate_grad_hook(_drop_gradient) for parameter in trained]
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]  # likewise
+            for parameter in trained
+        ]
         logits.float().sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         for hook in hooks:
             hook.remove()
@@ -173,11 +176,11 @@ def _optimizer_bytes(backbone: Backbone, phase: Phase) -> tuple[int, int]:
     return state, gradients + max(0, seen.peak - state)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
     """Sees every operation: its arithmetic, what it reads and writes, and how many bytes are alive."""
 
     def __init__(self, model: nn.Module, *others: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # likewise
         self.peak = 0
         self._live = 0
         self._flops = 0.0
@@ -218,7 +221,8 @@ def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> float:
     if packet is _aten.convolution_backward:
         # torch's own count takes a grouped convolution's backward pass for a dense one's.
         gradient, _, weight, *_, mask = args
-        return 2.0 * len(gradient) * math.prod(gradient.shape[2:]) * weight.numel() * sum(mask[:2])
+        one_side: float = 2.0 * len(gradient) * math.prod(gradient.shape[2:]) * weight.numel()
+        return one_side * sum(mask[:2])
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu:
         return 2 * _scores(*args[:2])
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu_backward:
@@ -240,8 +244,8 @@ class _AsOnDevice(TorchFunctionMode):
     """
 
     _HALF: Final = frozenset({
-        F.linear, F.conv1d, F.conv2d, F.conv3d, F.scaled_dot_product_attention, torch.conv1d, torch.conv2d, torch.matmul,
-        torch.bmm, torch.mm, torch.addmm, torch.baddbmm, Tensor.matmul, Tensor.__matmul__,
+        F.linear, F.conv1d, F.conv2d, F.conv3d, F.scaled_dot_product_attention, torch.conv1d, torch.conv2d,
+        torch.matmul, torch.bmm, torch.mm, torch.addmm, torch.baddbmm, Tensor.matmul, Tensor.__matmul__,
     })  # fmt: skip
     _FULL: Final = frozenset({F.layer_norm, F.group_norm, F.softmax, torch.softmax, Tensor.softmax, torch.layer_norm})
 

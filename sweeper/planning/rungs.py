@@ -49,7 +49,7 @@ def expected_epochs(rungs: tuple[Rung, ...]) -> float:
 
 
 def _halving(trials: float, *, grace: int, reduction: int, epochs: int) -> tuple[Rung, ...]:
-    """Asynchronous halving: the i-th trial at a rung goes on if it is among the best i // reduction so far, at least one.
+    """Asynchronous halving: the i-th trial at a rung goes on if it is one of the best i // reduction (at least one).
 
     If no order of arrival is likelier than another, that has the probability max(1, i // reduction) / i.
     """

@@ -30,3 +30,5 @@ class ResourcesSpec(Section):
     """Trials at once, where fewer than fit are wanted."""
     retries: int = Field(default=2, ge=0)
     """How often a trial whose worker or node was lost is taken up again from its checkpoint."""
+    price_per_hour: float | None = Field(default=None, gt=0)
+    """What an hour of all machines that run the sweep costs, in any currency; read by `plan` and `budget.money`."""

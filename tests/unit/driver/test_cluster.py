@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeper.planning.share import Share
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.errors import EngineError, ResourceError
+from sweeper.planning.share import Share
 from sweeper.spec.resources import ResourcesSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
