@@ -222,9 +222,9 @@ def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> float:
         # torch's own count takes a grouped convolution's backward pass for a dense one's.
         gradient, _, weight, *_, mask = args
         one_side: float = 2.0 * len(gradient) * math.prod(gradient.shape[2:]) * weight.numel()
-        return one_side * sum(mask[:2])
+        return one_side * float(sum(mask[:2]))
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu:
-        return 2 * _scores(*args[:2])
+        return 2.0 * _scores(*args[:2])
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu_backward:
         return 5 * _scores(*args[1:3])  # the scores once more, and four products
     counter = flop_registry.get(packet)
