@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Final, final
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -19,11 +20,13 @@ from sweeper.data import DeviceBatch, TrainLoader
 from sweeper.planning.images import FewImages
 from sweeper.spec.training import AugmentSpec
 from sweeper.spec.trial import TrialConfig
+from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.device import find_machine, release_memory
 from sweeper.trial.evaluate import evaluate
 from sweeper.trial.feed import Feed, Pending
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import train_epoch
+from sweeper.trial.loss import Criterion
 
 _SECONDS: Final = 1.0
 """A measurement ends after about so long; it takes at least two steps, whatever they last."""
@@ -118,7 +121,7 @@ def _timed(config: TrialConfig, num_classes: int, device: str, threads: int) -> 
         labels = torch.randint(num_classes, (images,), device=machine.device)
         return _Batches(Pending(images, lambda: DeviceBatch(tuple(inputs), labels)), count)
 
-    learner = Learner.start(backbone, train, feed=batches(1), machine=machine)
+    learner = Learner.start(backbone, train, feed=batches(1), machine=machine, criterion=Criterion())
 
     def step_seconds(images: int, count: int = 1) -> float:
         """Returns seconds an image; reading the loss waits for the device."""
@@ -133,9 +136,10 @@ def _timed(config: TrialConfig, num_classes: int, device: str, threads: int) -> 
         images = max(images, min(train.batch_size, int(_SECONDS / 3 / again)))
         step_seconds(images)
         seconds = step_seconds(images, max(1, min(8, int(_SECONDS / 3 / (again * images)))))
-    evaluate(learner.average.model, batches(images), num_classes=num_classes, machine=machine)  # warms up
+    counts = ClassCounts.of(np.arange(num_classes), config, num_classes=num_classes).to(machine.device)
+    evaluate(learner.average.model, batches(images), counts=counts, machine=machine)  # warms up
     with _stopwatch(device, threads) as evaluated:
-        evaluate(learner.average.model, batches(images), num_classes=num_classes, machine=machine)
+        evaluate(learner.average.model, batches(images), counts=counts, machine=machine)
     return StepSeconds(train=seconds, evaluate=evaluated[0] / images)
 
 
