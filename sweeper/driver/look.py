@@ -9,10 +9,10 @@ from typing import Final
 import ray
 from pydantic import BaseModel, ConfigDict
 
-from sweeper.driver.attempts import Share
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import InputError
 from sweeper.paths import CachePaths
+from sweeper.planning.share import Share
 from sweeper.records import BackboneLook
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.trial.look import look_at

@@ -11,14 +11,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.data import Manifest, Sample, read_manifest
-from sweeper.data.decode import fit, fitted_size
+from sweeper.data.budget import predict_bytes
+from sweeper.data.decode import fit
 from sweeper.data.manifest import ImageSource, Pixels
 from sweeper.errors import DataError
 from sweeper.spec.data import DataSpec
 
 _MIB = 2.0**20
-_SIZED: Final = 64
-"""Images whose headers are read to learn how large the decoded ones will be."""
 _TRIED: Final = 32
 """Images that are decoded to learn how long augmenting takes."""
 
@@ -64,20 +63,9 @@ def look_at_images(data: DataSpec) -> tuple[ImagesInfo, FewImages]:
         classes=len(manifest.classes),
         train=counts["train"],
         val=counts["val"],
-        cache_mb=_decoded_mb(manifest, source, short_side=data.stored_short_side),
+        cache_mb=predict_bytes(manifest.samples, source, short_side=data.stored_short_side) / _MIB,
     )
     return info, _decoded(manifest, source, short_side=data.stored_short_side)
-
-
-def _decoded_mb(manifest: Manifest, source: ImageSource, *, short_side: int) -> float:
-    sizes = []
-    for sample in _spread(manifest.samples, _SIZED):
-        try:
-            width, height = source.size(sample)
-        except DataError:
-            continue  # counted when it is decoded
-        sizes.append(3 * np.prod(fitted_size(width, height, short_side=short_side)))
-    return float(np.mean(sizes)) * len(manifest.samples) / _MIB if sizes else 0.0
 
 
 def _decoded(manifest: Manifest, source: ImageSource, *, short_side: int) -> FewImages:
