@@ -134,6 +134,16 @@ class Failure(_Record):
     """The worker's traceback; empty when the worker died without one."""
 
 
+class Spent(_Record):
+    """What a sweep has used up, all its runs together."""
+
+    epochs: int = 0
+    gpu_hours: float = 0.0
+    """Training and evaluation of all trials, each times its GPUs."""
+    hours: float = 0.0
+    """On the clock, pauses between runs left out."""
+
+
 class Suggestion(_Record):
     """A point of the search space with the trial number the ledger gave it."""
 

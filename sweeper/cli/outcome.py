@@ -7,8 +7,8 @@ from rich.console import Console
 
 from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
-from sweeper.driver.run import SweepOutcome
-from sweeper.records import TrialState
+from sweeper.driver.run import Outlook, SweepOutcome
+from sweeper.records import METRICS, Metric, TrialState
 from sweeper.results import rank
 from sweeper.spec import SweepSpec
 
@@ -30,7 +30,21 @@ def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> in
     if board.best is None:
         click.echo(f"No trial finished an epoch; `sweeper status {spec.name}` says why.", err=True)
         return 1
+    if outcome.ended is not None:
+        click.echo(f"The sweep is finished. {outcome.ended}", err=True)
+    if outcome.outlook is not None:
+        click.echo(_more(outcome.outlook, METRICS[spec.search.objective]), err=True)
     failed = sum(record.state is TrialState.FAILED for record in outcome.records)
     lost = f" {failed} trials failed: `sweeper status {spec.name}` says why." if failed else ""
     click.echo(f"The sweep is in `{outcome.folder}`; `sweeper ui` shows it in MLflow.{lost}", err=True)
     return 0
+
+
+def _more(outlook: Outlook, metric: Metric) -> str:
+    """Says what more trials would likely buy, where that shows in the digits that are printed."""
+    better = format(outlook.gain, metric.format)
+    sign = "+" if metric.higher_is_better else "-"
+    return (
+        f"{outlook.trials} more trials, about {outlook.hours:.2g} trial-hours, would likely buy {sign}{better} "
+        f"{metric.title}."
+    )

@@ -26,12 +26,16 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
     ledger = open_ledger(spec, storage_url(spec, paths), create=False)
     records = ledger.records()
     logs = {record.number: str(paths.trial(record.number).log) for record in records}
-    status = status_of(spec, records, total=ledger.total, alive=is_running(paths), logs=logs)
+    status = status_of(
+        spec, records, total=ledger.total, alive=is_running(paths), logs=logs, spent=ledger.spent, ended=ledger.ended
+    )
     if as_json:
         options.echo_json(status)
         return
     counts = ", ".join(f"{count} {state.value}" for state, count in status.counts.items() if count)
     click.echo(f"{status.name}: {counts} of {status.total} trials; {status.seconds / 3600:.2f} trial-hours.")
+    if status.budget:
+        click.echo(f"Budget: {', '.join(status.budget)}.")
     if status.best is not None:
         metric = METRICS[spec.search.objective]
         value = format(status.best.best.value(metric.name), metric.format)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweeper.driver.assignment import Assignment
+from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
 from sweeper.paths import CachePaths, SweepPaths
 from sweeper.planning.share import Share
-from sweeper.records import Decision, EpochMetrics, Failure, TrialState
+from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState
 from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
@@ -50,6 +51,10 @@ class Attempts:
         self._live: dict[str, _Live] = {}
         self._to_take_up: deque[int] = deque()
         self._losses: dict[int, int] = {}
+        self._limits = Limits(sweep.spec, sweep.ledger, sweep.share)
+        self._finished = sum(record.state.is_finished for record in sweep.ledger.records())
+        self._ended: str | None = None
+        sweep.ledger.end(None)  # it may have been given more since
 
     def take_over(self) -> None:
         """Queues the trials that the ledger has as running: an earlier driver, or Tune run, left them behind."""
@@ -58,9 +63,11 @@ class Attempts:
 
     @property
     def are_over(self) -> bool:
-        """Whether nothing runs, nothing waits to be taken up, and the ledger has no more to ask for."""
+        """Whether nothing runs, nothing waits to be taken up, and no more trial is to be started."""
         if self._live or self._to_take_up:
             return False
+        if self._is_enough():
+            return True
         records = self._sweep.ledger.records()
         return len(records) >= self._sweep.ledger.total and all(record.state.is_finished for record in records)
 
@@ -71,8 +78,7 @@ class Attempts:
         """
         if len(self._live) >= self._slots():
             return None
-        ledger = self._sweep.ledger
-        suggestion = ledger.take_up(self._to_take_up.popleft()) if self._to_take_up else ledger.ask()
+        suggestion = self._suggestion()
         if suggestion is None:
             return None
         config = resolve(self._sweep.spec, suggestion.params)
@@ -89,11 +95,31 @@ class Attempts:
             threads=self._sweep.share.threads,
         )
 
+    def _suggestion(self) -> Suggestion | None:
+        """Returns a trial that was begun before, else a new point if one may be asked for."""
+        if self._to_take_up:
+            return self._sweep.ledger.take_up(self._to_take_up.popleft())
+        return None if self._is_enough() else self._sweep.ledger.ask()
+
+    def _is_enough(self) -> bool:
+        """Whether no new trial is to be started, although the ledger has more to ask for."""
+        ledger = self._sweep.ledger
+        if self._ended is None and ledger.has_more:
+            self._ended = self._limits.reason(finished=self._finished)
+            if self._ended is not None:
+                ledger.end(self._ended)
+                self._sweep.observer.note(f"No new trial starts. {self._ended}")
+        return self._ended is not None
+
     def epoch_ended(self, name: str, epoch: EpochMetrics) -> Decision:
         """Writes an epoch down; STOP closes the trial as stopped early."""
         live = self._live[name]
         number = live.number
-        decision = self._sweep.ledger.report(number, epoch, is_last=epoch.epoch >= live.config.train.epochs)
+        is_last = epoch.epoch >= live.config.train.epochs
+        decision = self._sweep.ledger.report(number, epoch, is_last=is_last)
+        self._limits.epoch_ended(number, epoch)
+        if self._limits.time_is_up and not is_last:
+            decision = Decision.STOP
         self._sweep.observer.epoch_ended(number, epoch, decision)
         if decision is Decision.STOP:
             self._sweep.ledger.stop(number)
@@ -135,6 +161,7 @@ class Attempts:
         number = live.number
         self._track(live)
         record = self._sweep.ledger.record(number)
+        self._finished += 1
         self._sweep.observer.trial_ended(record)
         if record.state is not TrialState.FAILED:
             # What a finished trial needs no more; a failed one keeps it for whoever looks into it.

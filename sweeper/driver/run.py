@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -15,12 +16,14 @@ from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.driver.engine import run_trials
+from sweeper.driver.forecast import costs_of, settle_plan
 from sweeper.driver.look import looking_on_ray
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import Prepared, prepare, require_same_split, write_data
 from sweeper.driver.teachers import with_best_trials
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
+from sweeper.planning.machine import place_of
 from sweeper.records import TrialRecord
 from sweeper.search import GivenUp, Ledger, open_ledger, require_no_ledger, storage_url
 from sweeper.spec import SweepSpec, dump_spec, resolve
@@ -28,6 +31,20 @@ from sweeper.spec.checks import require_valid
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
 
 _FLUSH_SECONDS = 60.0
+_MORE_TRIALS = 10
+
+
+class Outlook(BaseModel):
+    """What more trials would likely buy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trials: int
+    """So many more."""
+    gain: float
+    """By how much the objective would improve."""
+    hours: float
+    """Of training and evaluation, one trial after another."""
 
 
 class SweepOutcome(BaseModel):
@@ -41,6 +58,10 @@ class SweepOutcome(BaseModel):
     """False when the sweep was stopped; `resume_sweep` goes on."""
     given_up: tuple[GivenUp, ...] = ()
     """Backbones of a choice that are beaten for certain."""
+    ended: str | None = None
+    """Why it is finished with fewer trials than were asked for."""
+    outlook: Outlook | None = None
+    """None where too few trials are finished to say."""
 
 
 def run_sweep(
@@ -109,7 +130,10 @@ def _run(
             write_advice(paths, settle_advice(spec, looking_on_ray(share, cache), observer))
             write_folder(paths, spec, source=source)
         write_data(paths, prepared)
-        ledger = open_ledger(spec, url, create=True, advice=read_advice(paths).for_search(spec))
+        slots = slots_for(share, spec.resources)
+        plan = settle_plan(spec, paths, place_of(share, slots=slots), cache, observer)
+        advice = replace(read_advice(paths).for_search(spec), cost=costs_of(spec, plan))
+        ledger = open_ledger(spec, url, create=True, advice=advice)
         tracker = open_tracker(spec.tracking, workspace)
         tracker.begin(_info(spec, ledger, prepared))
         finished = False
@@ -118,7 +142,7 @@ def _run(
             for record in records:
                 if record.attempts:  # a queued trial has no point yet
                     tracker.update(record, resolve(spec, record.params))
-            observer.started(records, total=ledger.total, slots=slots_for(share, spec.resources))
+            observer.started(records, total=ledger.total, slots=slots)
             finished = run_trials(Sweep(spec, paths, cache, ledger, tracker, observer, share))
         finally:
             observer.note("Writing the last results to MLflow.")
@@ -127,7 +151,23 @@ def _run(
                 observer.note(
                     f"MLflow did not take {backlog.trials} trials yet; `sweeper resume {spec.name}` delivers them."
                 )
-        return SweepOutcome(folder=paths.root, records=ledger.records(), finished=finished, given_up=ledger.given_up())
+        return SweepOutcome(
+            folder=paths.root,
+            records=ledger.records(),
+            finished=finished,
+            given_up=ledger.given_up(),
+            ended=ledger.ended,
+            outlook=_outlook(ledger),
+        )
+
+
+def _outlook(ledger: Ledger) -> Outlook | None:
+    gain = ledger.gain_of_more(trials=_MORE_TRIALS)
+    records = [record for record in ledger.records() if record.state.is_finished]
+    if gain is None or not records:
+        return None
+    seconds = sum(record.seconds for record in records) / len(records)
+    return Outlook(trials=_MORE_TRIALS, gain=gain, hours=_MORE_TRIALS * seconds / 3600)
 
 
 def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:

@@ -53,7 +53,7 @@ def make_plan(spec: SweepSpec, place: Place, cache: CachePaths, options: PlanOpt
         cache: where weights would be found.
         options: how closely to look.
     """
-    notes, problems = [], list[str]()
+    notes, problems = list[str](), list[str]()
     process_mb = process_memory_mb()
     info, few = None, None
     try:
@@ -65,6 +65,7 @@ def make_plan(spec: SweepSpec, place: Place, cache: CachePaths, options: PlanOpt
         problems += _refused(spec, num_classes=classes)
         notes += _without_weights(spec, cache)
     planned = [name for name in spec.backbones if not any(f"`{name}`" in problem for problem in problems)]
+    planned = [name for name in planned if _can_be_counted(spec, name, classes, notes)]
     measurements = _measure(spec, place, planned, info, few, process_mb=process_mb, options=options)
     predictor = Predictor(spec, place, measurements, num_classes=classes)
     predictions = {name: _predictions(spec, name, predictor, options) for name in planned}
@@ -173,6 +174,17 @@ def _measure(  # noqa: PLR0913 - what is known so far
         process_mb=process_mb,
         is_measured=measured,
     )
+
+
+def _can_be_counted(spec: SweepSpec, backbone: str, num_classes: int, notes: list[str]) -> bool:
+    """Whether a backbone runs without values; adds a note where it does not."""
+    config = _to_measure(resolve(spec, {"backbone": backbone}))
+    try:
+        profile_phase(Phase(1, config), num_classes=num_classes, bf16=False)
+    except BackboneError as error:
+        notes.append(str(error))
+        return False
+    return True
 
 
 def _policies(spec: SweepSpec, backbone: str) -> Iterator[dict[str, ParamValue]]:

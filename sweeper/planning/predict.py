@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import describe_backbone
+from sweeper.errors import InputError
 from sweeper.planning.images import ImagesInfo
 from sweeper.planning.machine import Place
 from sweeper.planning.measure import StepSeconds
@@ -141,7 +142,11 @@ class Predictor:
 
     def cost(self, params: Mapping[str, ParamValue]) -> float:
         """Returns the predicted seconds of an epoch; without images or a measured speed only ratios mean something."""
-        return self.predict(params).relative_seconds
+        try:
+            return self.predict(params).relative_seconds
+        except InputError:  # nothing is known of it: neither cheap nor dear
+            known = [one.relative_seconds for one in self._known.values()]
+            return sum(known) / len(known) if known else 1.0
 
     def profiles(self, config: TrialConfig) -> tuple[tuple[Phase, PhaseProfile], ...]:
         """Returns the phases of a trial with what each asks for."""

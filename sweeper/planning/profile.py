@@ -24,6 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from sweeper.backbones import Backbone, build_backbone, with_lora
 from sweeper.backbones.cut import cut
+from sweeper.errors import BackboneError
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.features import frozen_parameters, is_cached
 from sweeper.trial.optimizer import create_optimizer
@@ -77,7 +78,7 @@ def profile_phase(phase: Phase, *, num_classes: int, bf16: bool) -> PhaseProfile
         bf16: whether forward passes run in bf16 (torch.autocast).
 
     Raises:
-        BackboneError: the backbone cannot be built as asked.
+        BackboneError: the backbone cannot be built as asked, or does something that needs values.
     """
     train, config = phase.config.train, phase.config
     counted = type(train)(
@@ -87,7 +88,14 @@ def profile_phase(phase: Phase, *, num_classes: int, bf16: bool) -> PhaseProfile
     )  # fmt: skip
     data = config.data.model_copy(update={"store_size": None})
     plain = config.model_copy(update={"train": counted, "data": data, "augment": type(config.augment)(), "seed": 0})
-    return _profile(plain.model_dump_json(), phase.last_norm, num_classes, bf16)
+    try:
+        return _profile(plain.model_dump_json(), phase.last_norm, num_classes, bf16)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"What a trial costs is counted on the meta device, but `{config.backbone}` does not run there ({reason}); "
+            "its trials can run, but not be planned."
+        ) from error
 
 
 @lru_cache(maxsize=512)

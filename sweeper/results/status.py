@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeper.records import TrialRecord, TrialState
+from sweeper.records import Spent, TrialRecord, TrialState
 from sweeper.results.leaderboard import Row, rank
 from sweeper.spec import SweepSpec, resolve
 
@@ -51,12 +51,21 @@ class SweepStatus(BaseModel):
     best: Row | None
     seconds: float
     """Training and evaluation of all trials together."""
+    budget: tuple[str, ...] = ()
+    """How much of each budget is used up: `12 of 40 epochs`."""
     explanation: str
     """One sentence: what happens next, or what to do; why trials wait."""
 
 
-def status_of(
-    spec: SweepSpec, records: Sequence[TrialRecord], *, total: int, alive: bool, logs: dict[int, str]
+def status_of(  # noqa: PLR0913 - all that is known of a sweep
+    spec: SweepSpec,
+    records: Sequence[TrialRecord],
+    *,
+    total: int,
+    alive: bool,
+    logs: dict[int, str],
+    spent: Spent | None = None,
+    ended: str | None = None,
 ) -> SweepStatus:
     """Sums a sweep up.
 
@@ -66,6 +75,8 @@ def status_of(
         total: trials the finished sweep will have.
         alive: whether a driver holds the sweep.
         logs: the log file of each trial, by number.
+        spent: what has been used up.
+        ended: why it is finished with fewer trials.
     """
     counts = Counter(record.state for record in records)
     counts[TrialState.WAITING] += total - len(records)
@@ -93,12 +104,29 @@ def status_of(
         failed=failed,
         best=rank(records, spec.search.objective).best,
         seconds=sum(record.seconds for record in records),
-        explanation=_explanation(spec, counts, alive=alive),
+        budget=_budget(spec, spent or Spent()),
+        explanation=_explanation(spec, counts, alive=alive, ended=ended),
     )
 
 
-def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool) -> str:
+def _budget(spec: SweepSpec, spent: Spent) -> tuple[str, ...]:
+    price = spec.resources.price_per_hour or 0.0
+    used = {
+        "epochs": spent.epochs,
+        "gpu_hours": spent.gpu_hours,
+        "hours": spent.hours,
+        "money": spent.hours * price,
+    }
+    given = spec.search.budget.model_dump(exclude_none=True)
+    return tuple(f"{used[name]:.3g} of {amount:g} {name.replace('_', '-')}" for name, amount in given.items())
+
+
+def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool, ended: str | None) -> str:
     waiting, running = counts[TrialState.WAITING], counts[TrialState.RUNNING]
+    if ended is not None and not running:
+        return f"The sweep is finished. {ended}"
+    if ended is not None and alive:
+        return f"The last {running} trials are running; no new one starts. {ended}"
     if not waiting and not running:
         return "The sweep is finished."
     if not alive:

@@ -23,6 +23,7 @@ from sweeper.records import (
     Decision,
     EpochMetrics,
     Failure,
+    Spent,
     Suggestion,
     TrialRecord,
     TrialState,
@@ -32,6 +33,7 @@ from sweeper.search.algorithms import pruner_for, sampler_for
 from sweeper.search.attributes import EPOCH
 from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.grid import grid_points
+from sweeper.search.outlook import gain_of_draws
 from sweeper.search.point import scoped_point, suggest_point, unscoped
 from sweeper.spec.sweep import SweepSpec
 
@@ -41,6 +43,8 @@ _PARAMS: Final = "params"
 _STOPPED_AT: Final = "stopped_at"
 _SEEDED: Final = "seeded"
 _SWEEP_ID: Final = "sweep_id"
+_SPENT: Final = "spent"
+_ENDED: Final = "ended"
 
 _STATES: Final = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -152,6 +156,11 @@ class Ledger:
         return len(self._grid) or self._spec.search.trials
 
     @property
+    def has_more(self) -> bool:
+        """Whether `ask` would return a point."""
+        return self._next_number() is not None
+
+    @property
     def sweep_id(self) -> str:
         """Names this sweep and no other, over all resumes, also where another has the same name."""
         known = self._study.user_attrs.get(_SWEEP_ID)
@@ -159,6 +168,27 @@ class Ledger:
             known = uuid.uuid4().hex
             self._study.set_user_attr(_SWEEP_ID, known)
         return str(known)
+
+    @property
+    def spent(self) -> Spent:
+        """What the sweep has used up so far."""
+        known = self._study.user_attrs.get(_SPENT)
+        return Spent() if known is None else Spent.model_validate(known)
+
+    @property
+    def ended(self) -> str | None:
+        """Why the sweep is finished with fewer trials than `total`; None where it is not."""
+        reason: str | None = self._study.user_attrs.get(_ENDED)
+        return reason
+
+    def note_spent(self, spent: Spent) -> None:
+        """Writes down what has been used up."""
+        self._study.set_user_attr(_SPENT, spent.model_dump(mode="json"))
+
+    def end(self, reason: str | None) -> None:
+        """Writes down that the sweep is finished and why; None takes it back."""
+        if reason != self.ended:
+            self._study.set_user_attr(_ENDED, reason)
 
     def enqueue_seeds(self) -> None:
         """Puts the seed points (or the grid) in the queue; does so once, also where a first try was cut off."""
@@ -246,6 +276,18 @@ class Ledger:
         In the objective's units, at least 0, whichever sampler is used; None while there are too few trials.
         """
         return self._curves.expected_gain(observations(self._study))
+
+    def gain_of_more(self, *, trials: int) -> float | None:
+        """Returns by how much `trials` more would likely improve the objective; None while there are too few trials.
+
+        What the tail of the finished trials' values promises (see `outlook`), but no more than the regret left.
+        """
+        objective = self._spec.search.objective
+        sign = 1.0 if METRICS[objective].higher_is_better else -1.0
+        best = [record.best_epoch(objective) for record in self.records() if record.state.is_finished]
+        promised = gain_of_draws([sign * epoch.value(objective) for epoch in best if epoch is not None], draws=trials)
+        left = self.expected_gain() if promised else None
+        return promised if promised is None or left is None else min(promised, left)
 
     def given_up(self) -> tuple[GivenUp, ...]:
         """Returns the backbones of a choice that were tried and are beaten for certain, with the reason."""

@@ -23,7 +23,7 @@ Problem = tuple[Keys, str]
 
 def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
-    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec)]
+    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec), *_money(spec)]
     # Values can only be tried in their settings once all names are right.
     return problems or [*_values(spec), *_points(spec)] or [*_phases(spec)]
 
@@ -118,6 +118,11 @@ def _rungs(spec: SweepSpec) -> Iterator[Problem]:
     if isinstance(rule, HyperbandSpec) and rule.grace_epochs > spec.train.epochs:
         at = ("search", "stop", "hyperband", "grace_epochs")
         yield at, f"must be at most `train.epochs`, {spec.train.epochs}, but got `{rule.grace_epochs}`."
+
+
+def _money(spec: SweepSpec) -> Iterator[Problem]:
+    if spec.search.budget.money is not None and spec.resources.price_per_hour is None:
+        yield ("search", "budget", "money"), "needs `resources.price_per_hour`, what an hour of your machines costs."
 
 
 def _grid(spec: SweepSpec) -> Iterator[Problem]:

@@ -90,6 +90,32 @@ Stop = Annotated[
 _RULES: dict[str, type[StopRule]] = {"asha": AshaSpec, "hyperband": HyperbandSpec, "median": MedianSpec}
 
 
+class BudgetSpec(Section):
+    """What a sweep may use up, all its runs together; when any of it is, no new trial starts and the sweep is finished.
+
+    Trials that run then are finished, so that a little more is used; only where the clock decides (`hours`, `money`)
+    they end with the epoch they are in.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of all trials together."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Hours that trials train and evaluate, each times its GPUs."""
+    hours: float | None = Field(default=None, gt=0)
+    """Hours on the clock, pauses between runs left out."""
+    money: float | None = Field(default=None, gt=0)
+    """Hours on the clock times `resources.price_per_hour`."""
+
+
+class PatienceSpec(Section):
+    """Ends the sweep when `trials` more would likely gain less than `gain`."""
+
+    gain: float = Field(default=0.002, gt=0)
+    """Of the objective, in its own unit: 0.002 of `top1` is 0.2 percent points."""
+    trials: int = Field(default=20, ge=1)
+    """How many trials ahead to look."""
+
+
 class SearchSpec(Section):
     """How the next point is chosen and what is optimised."""
 
@@ -114,6 +140,10 @@ class SearchSpec(Section):
     """Rank the backbones by a linear probe before the first trial; `auto` does where there is more than one."""
     warm_start: tuple[WarmStartSpec, ...] = ()
     """Earlier searches to learn from, also of other data."""
+    budget: BudgetSpec = BudgetSpec()
+    """What the sweep may use up besides `trials`, e.g. `{hours: 8}`."""
+    patience: PatienceSpec | None = None
+    """When to stop before the budget is used up, e.g. `{gain: 0.002, trials: 20}`; null never does."""
     storage: str | None = None
     """Optuna storage URL of the ledger, e.g. postgresql://...; by default an SQLite file in the sweep's folder."""
 

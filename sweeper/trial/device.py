@@ -6,7 +6,9 @@ import gc
 import random
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -29,9 +31,12 @@ class Machine:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def reset_peak_memory(self) -> None:
-        """Starts `peak_memory_mb` anew, where the device can; a process cannot forget its own peak."""
+        """Starts `peak_memory_mb` anew: of a GPU, and of a process where Linux lets it forget its peak."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            with suppress(OSError):  # another system, or a container that forbids it
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
     def peak_memory_mb(self) -> float:
         """Returns the peak of the device's memory (CUDA) or of the process's (CPU), in MiB."""
