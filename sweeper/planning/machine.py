@@ -34,6 +34,10 @@ class Place(BaseModel):
     bf16: bool
     """Whether `precision: auto` means bf16."""
 
+    def runs_bf16(self, precision: str) -> bool:
+        """Whether forward passes run in bf16 with a trial's `precision`."""
+        return precision == "bf16" or (precision == "auto" and self.bf16)
+
 
 def this_machine() -> Share:
     """Returns the CPU cores and GPUs that this process may use."""

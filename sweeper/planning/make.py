@@ -65,7 +65,7 @@ def make_plan(spec: SweepSpec, place: Place, cache: CachePaths, options: PlanOpt
         problems += _refused(spec, num_classes=classes)
         notes += _without_weights(spec, cache)
     planned = [name for name in spec.backbones if not any(f"`{name}`" in problem for problem in problems)]
-    planned = [name for name in planned if _can_be_counted(spec, name, classes, notes)]
+    planned = [name for name in planned if _can_be_counted(spec, name, place, classes, notes)]
     measurements = _measure(spec, place, planned, info, few, process_mb=process_mb, options=options)
     predictor = Predictor(spec, place, measurements, num_classes=classes)
     predictions = {name: _predictions(spec, name, predictor, options) for name in planned}
@@ -176,11 +176,11 @@ def _measure(  # noqa: PLR0913 - what is known so far
     )
 
 
-def _can_be_counted(spec: SweepSpec, backbone: str, num_classes: int, notes: list[str]) -> bool:
+def _can_be_counted(spec: SweepSpec, backbone: str, place: Place, num_classes: int, notes: list[str]) -> bool:
     """Whether a backbone runs without values; adds a note where it does not."""
     config = _to_measure(resolve(spec, {"backbone": backbone}))
     try:
-        profile_phase(Phase(1, config), num_classes=num_classes, bf16=False)
+        profile_phase(Phase(1, config), num_classes=num_classes, bf16=place.runs_bf16(config.train.precision))
     except BackboneError as error:
         notes.append(str(error))
         return False
@@ -213,8 +213,7 @@ def _step(config: TrialConfig, place: Place, num_classes: int) -> StepSeconds | 
 
 
 def _rates(config: TrialConfig, seconds: StepSeconds | None, place: Place, num_classes: int) -> Rates:
-    bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and place.bf16)
-    profile = profile_phase(Phase(1, config), num_classes=num_classes, bf16=bf16)
+    profile = profile_phase(Phase(1, config), num_classes=num_classes, bf16=place.runs_bf16(config.train.precision))
     return rates_from(seconds, profile, place.device)
 
 

@@ -151,7 +151,7 @@ class Predictor:
     def profiles(self, config: TrialConfig) -> tuple[tuple[Phase, PhaseProfile], ...]:
         """Returns the phases of a trial with what each asks for."""
         stages = describe_backbone(config, num_classes=self._num_classes).stages
-        bf16 = config.train.precision == "bf16" or (config.train.precision == "auto" and self._place.bf16)
+        bf16 = self._place.runs_bf16(config.train.precision)
         return tuple(
             (phase, profile_phase(phase, num_classes=self._num_classes, bf16=bf16))
             for phase in phases_of(config, num_stages=len(stages))
