@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeper.cli import options
+from sweeper.cli.duplicates import command as duplicates
 from sweeper.cli.preparing import preparing
 from sweeper.cli.tables import unreadable_table
 from sweeper.paths import CachePaths
-from sweeper.spec import load_spec
-from sweeper.spec.data import DataSpec, FolderData
 
 
 @click.group("data")
@@ -30,7 +29,7 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Describe the images of FILE (a search space file, or a folder of images): classes, counts, sizes."""
     from sweeper.data import describe
 
-    description = describe(_data_of(file, overrides))
+    description = describe(options.data_of(file, overrides))
     if as_json:
         options.echo_json(description)
         return
@@ -72,7 +71,7 @@ def prepare(file: Path, overrides: tuple[str, ...], max_gb: float | None) -> Non
     from sweeper.data.budget import gigabytes
     from sweeper.data.cache import CacheFiles
 
-    data = _data_of(file, overrides)
+    data = options.data_of(file, overrides)
     if max_gb is not None:
         data = data.model_copy(update={"max_gb": max_gb})
     with preparing(Console(stderr=True)) as on_progress:
@@ -87,7 +86,4 @@ def prepare(file: Path, overrides: tuple[str, ...], max_gb: float | None) -> Non
         click.echo(f"Left out {len(images.quarantined)}, listed in `{CacheFiles(images.folder).quarantined}`.")
 
 
-def _data_of(file: Path, overrides: tuple[str, ...]) -> DataSpec:
-    if file.is_dir():
-        return FolderData(source="folder", root=file.absolute())
-    return load_spec(file, overrides).data
+command.add_command(duplicates)

@@ -9,6 +9,9 @@ from pathlib import Path
 import click
 from pydantic import BaseModel
 
+from sweeper.spec import load_spec
+from sweeper.spec.data import DataSpec, FolderData
+
 space_file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 sweep_name = click.argument("sweep", metavar="SWEEP")
 overrides = click.option(
@@ -23,6 +26,13 @@ no_prior = click.option(
 WITHOUT_PRIOR = ("search.prior=none", "search.first_look=false")
 """What `--no-prior` stands for."""
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def data_of(file: Path, overrides: Sequence[str]) -> DataSpec:
+    """Returns the `data:` section of a search space file, or one for a folder of images."""
+    if file.is_dir():
+        return FolderData(source="folder", root=file.absolute())
+    return load_spec(file, overrides).data
 
 
 def echo_json(value: BaseModel | Sequence[BaseModel]) -> None:

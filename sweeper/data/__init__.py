@@ -6,6 +6,15 @@ from sweeper.data.build import prepare_images
 from sweeper.data.cache import ImageCache, ImageSplit, open_cache
 from sweeper.data.describe import DataDescription, describe
 from sweeper.data.device import DeviceBatch, Preprocessor
+from sweeper.data.duplicates import (
+    DuplicateReport,
+    Duplicates,
+    TwinCounts,
+    TwinPair,
+    count_twins,
+    open_duplicates,
+    twin_pairs,
+)
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Observation, Sample, Split
 from sweeper.data.metadata import read_metadata
@@ -17,6 +26,8 @@ __all__ = [
     "Batch",
     "DataDescription",
     "DeviceBatch",
+    "DuplicateReport",
+    "Duplicates",
     "EvalLoader",
     "ImageCache",
     "ImageSplit",
@@ -28,9 +39,14 @@ __all__ = [
     "Sample",
     "Split",
     "TrainLoader",
+    "TwinCounts",
+    "TwinPair",
+    "count_twins",
     "describe",
     "open_cache",
+    "open_duplicates",
     "prepare_images",
     "read_manifest",
     "read_metadata",
+    "twin_pairs",
 ]

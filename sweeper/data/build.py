@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from sweeper.data.budget import check_room, gigabytes, predict_bytes
 from sweeper.data.cache import FORMAT_VERSION, CacheFiles, CacheManifest, ImageCache, num_cores, open_cache
 from sweeper.data.decoding import OnProgress, decode_parts
+from sweeper.data.duplicates import without_twins
 from sweeper.data.manifest import ImageSource, Manifest, Sample
 from sweeper.data.parts import CachePart, Quarantined, images_per_part, whole_part
 from sweeper.data.readers import read_manifest
@@ -67,7 +68,8 @@ def prepare_images(
                 f"The image cache `{folder}` cannot be written: {reason}. "
                 f"Make room there, or set SWEEPER_CACHE to another folder."
             ) from error
-    divided = opened.divided(manifest)
+    dropping = spec.split.duplicates == "drop"
+    divided = opened.divided(without_twins(manifest, opened, on_progress) if dropping else manifest)
     refuse_too_many_unreadable(divided.quarantined, spec, num_images=len(manifest.samples))
     for split in ("train", "val"):
         if split not in divided.splits:

@@ -73,6 +73,11 @@ class CacheFiles:
         return self.folder / "quarantined.csv"
 
     @property
+    def duplicates(self) -> Path:
+        """Which images are there twice, once somebody has asked."""
+        return self.folder / "duplicates.npz"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that builds the cache."""
         return self.folder / "build.lock"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import find_weights
-from sweeper.data import Split, prepare_images, read_manifest
+from sweeper.data import ImageCache, Split, count_twins, open_duplicates, prepare_images, read_manifest
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import DataError
 from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.planning.points import corners
 from sweeper.spec import SweepSpec, resolve
+from sweeper.spec.data import DataSpec
 from sweeper.trial.class_counts import check_objective
 from sweeper.trial.phases import stored_data
 from sweeper.trial.setup import check_trial
@@ -57,6 +58,7 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
         check_objective(config, labels, num_classes=len(caches[0].classes))
     for bad in caches[0].quarantined:
         observer.note(f"Left out the image `{bad.key}`: {bad.reason}.")
+    _note_twins(caches[0], variants[0].data, observer)
     return Prepared(
         classes=caches[0].classes,
         data_fingerprint=manifest.fingerprint,
@@ -64,6 +66,18 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
         images={split: len(caches[0].split(split)) for split in caches[0].splits},
         quarantined=len(caches[0].quarantined),
     )
+
+
+def _note_twins(images: ImageCache, data: DataSpec, observer: SweepObserver) -> None:
+    """Tells of validation and test images that are trained on as well."""
+    if data.split.duplicates != "report":
+        return
+    counts = count_twins(images, open_duplicates(images, observer.preparing))
+    if counts.leaked:
+        observer.note(
+            f"{counts.sentence} `sweeper data duplicates` lists them; `data.split.duplicates: drop` leaves such images "
+            f"out of the training."
+        )
 
 
 def require_same_split(paths: SweepPaths, prepared: Prepared, observer: SweepObserver) -> None:

@@ -31,6 +31,9 @@ class SplitSpec(Section):
     """Seed of the draw."""
     cell: float = Field(default=0.1, gt=0.0, le=90.0)
     """Side of the cells of `by: location`, in degrees; a tenth of a degree of latitude is 11 km."""
+    duplicates: Literal["report", "drop", "ignore"] = "report"
+    """What becomes of training images that are, exactly or nearly, among the validation or test images as well:
+    `report` counts them, `drop` leaves them out of the training, `ignore` does not look for them."""
 
     @model_validator(mode="after")
     def agrees(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,18 @@ def test_a_missing_folder_is_told(sweeper: Sweeper, tmp_path: Path) -> None:
     answer = sweeper("data", "info", str(tmp_path / "nowhere"))
     assert answer.code == 2
     assert answer.err.startswith("sweeper: Cannot read the search space ")
+
+
+def test_duplicates_are_listed_with_their_splits_and_classes(sweeper: Sweeper, photos: Path) -> None:
+    shutil.copy(photos / "train" / "cap" / "3.png", photos / "val" / "stem" / "leak.png")
+    answer = sweeper("data", "duplicates", str(photos))
+    assert answer.code == 0
+    assert re.search(r"exact +val +stem +val/stem/leak.png *\n +train +cap +train/cap/3.png", answer.out)
+    assert answer.out.endswith(
+        "1 of 9 validation images have a twin among the training images; 2 images have a twin of another class.\n"
+    )
+    report = json.loads(sweeper("data", "duplicates", str(photos), "--json", "--limit", "0").out)
+    assert report == {
+        "counts": {"val": 9, "test": 0, "val_in_train": 1, "test_in_train": 0, "test_in_val": 0, "conflicts": 2},
+        "pairs": [],
+    }
