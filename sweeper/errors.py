@@ -9,6 +9,7 @@ The tree; the letter is the exit code of the command line (2: the user's input, 
         BackboneError                 2   the model or its weights
         ResourceError                 2   a machine that cannot run what is asked
         SweepFolderError              2   a sweep that exists, is missing, is busy or cannot be written
+      FetchError                      1   a download broke off, or is not what was published
       CacheError                      1   a decoded cache that is damaged
       CheckpointError                 1   a checkpoint that is damaged or of another trial
       EngineError                     1   Ray could not be started, or kept failing
@@ -56,6 +57,10 @@ class ResourceError(InputError):
 
 class SweepFolderError(InputError):
     """A sweep folder exists already, is missing, is in use, or cannot be written."""
+
+
+class FetchError(SweeperError):
+    """A download broke off for good, or what came is not what was published."""
 
 
 class CacheError(SweeperError):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sweeper.cli import options
 from sweeper.cli.duplicates import command as duplicates
+from sweeper.cli.fetch import command as fetch
 from sweeper.cli.preparing import preparing
 from sweeper.cli.tables import unreadable_table
 from sweeper.paths import CachePaths
@@ -18,7 +19,7 @@ from sweeper.paths import CachePaths
 
 @click.group("data")
 def command() -> None:
-    """Look at the images of a search space file, or of a folder, and decode them."""
+    """Fetch images, look at those of a search space file or of a folder, and decode them."""
 
 
 @command.command("info")
@@ -87,3 +88,4 @@ def prepare(file: Path, overrides: tuple[str, ...], max_gb: float | None) -> Non
 
 
 command.add_command(duplicates)
+command.add_command(fetch)

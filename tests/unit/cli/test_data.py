@@ -77,3 +77,14 @@ def test_duplicates_are_listed_with_their_splits_and_classes(sweeper: Sweeper, p
         "counts": {"val": 9, "test": 0, "val_in_train": 1, "test_in_train": 0, "test_in_val": 0, "conflicts": 2},
         "pairs": [],
     }
+
+
+def test_fetch_states_the_terms_and_waits_for_their_acceptance(sweeper: Sweeper, tmp_path: Path) -> None:
+    answer = sweeper("data", "fetch", "inat2017-fungi", "--to", str(tmp_path / "inat"))
+    assert answer.code == 2
+    assert "only for non-commercial research and educational purposes" in answer.out
+    assert "NOT distributed" in answer.out
+    assert answer.err == (
+        "sweeper: The terms above must be accepted before anything is fetched; add `--accept-licence`.\n"
+    )
+    assert not (tmp_path / "inat").exists()
