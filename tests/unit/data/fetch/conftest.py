@@ -157,12 +157,12 @@ def make_annotations(images: dict[str, bytes]) -> dict[str, object]:
 @pytest.fixture
 def server() -> Iterator[Server]:
     images = make_images()
-    places = {f"inat2017_locations/{split}2017_locations.json": [] for split in ("train", "val")}
+    places: dict[str, object] = {f"inat2017_locations/{split}2017_locations.json": [] for split in ("train", "val")}
     served = Server(
         files={
             ARCHIVE: make_archive(images),
             "train_val2017.zip": make_zip(make_annotations(images)),
-            "inat2017_locations.zip": make_zip({**places}),
+            "inat2017_locations.zip": make_zip(places),
         },
         images=images,
     )

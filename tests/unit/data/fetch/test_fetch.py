@@ -191,5 +191,7 @@ def test_a_gzip_file_can_be_entered_at_every_remembered_point() -> None:
     assert len({entry.bits for entry in entries}) >= 6
     for entry in entries:
         again = Inflater(io.BytesIO(packed), entry=Entry.model_validate_json(entry.model_dump_json()), step=2**40)
-        read = b"".join(iter(lambda again=again: again.read(2**20), b""))
-        assert read == content[entry.decompressed :]
+        read = []
+        while part := again.read(2**20):
+            read.append(part)
+        assert b"".join(read) == content[entry.decompressed :]
