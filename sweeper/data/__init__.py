@@ -15,12 +15,14 @@ from sweeper.data.duplicates import (
     open_duplicates,
     twin_pairs,
 )
+from sweeper.data.image_set import ImageSet, ImageStream, open_images
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Observation, Sample, Split
 from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
-from sweeper.data.parts import Quarantined
+from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
+from sweeper.data.stream import EvalStream, StreamSplit, TrainStream
 
 __all__ = [
     "Batch",
@@ -29,8 +31,11 @@ __all__ = [
     "DuplicateReport",
     "Duplicates",
     "EvalLoader",
+    "EvalStream",
     "ImageCache",
+    "ImageSet",
     "ImageSplit",
+    "ImageStream",
     "Manifest",
     "Mix",
     "Observation",
@@ -38,13 +43,16 @@ __all__ = [
     "Quarantined",
     "Sample",
     "Split",
+    "StreamSplit",
     "TrainLoader",
+    "TrainStream",
     "TwinCounts",
     "TwinPair",
     "count_twins",
     "describe",
     "open_cache",
     "open_duplicates",
+    "open_images",
     "prepare_images",
     "read_manifest",
     "read_metadata",

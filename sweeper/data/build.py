@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,17 +16,17 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from sweeper.data.budget import check_room, gigabytes, predict_bytes
-from sweeper.data.cache import FORMAT_VERSION, CacheFiles, CacheManifest, ImageCache, num_cores, open_cache
+from sweeper.data.cache import FORMAT_VERSION, CacheFiles, CacheManifest, ImageCache, cache_key, num_cores, open_cache
 from sweeper.data.decoding import OnProgress, decode_parts
 from sweeper.data.duplicates import without_twins
 from sweeper.data.manifest import ImageSource, Manifest, Sample
-from sweeper.data.parts import CachePart, Quarantined, images_per_part, whole_part
+from sweeper.data.parts import CachePart, images_per_part, whole_part
+from sweeper.data.quarantine import refuse_too_many
 from sweeper.data.readers import read_manifest
 from sweeper.errors import CacheError, DataError
 from sweeper.paths import CachePaths, flush_file, written_aside
 from sweeper.spec.data import DataSpec
 
-_NAMED_IMAGES: Final = 3  # how many unreadable images an error names
 _LOOK_EVERY_SECONDS: Final = 0.5  # whether the process that builds is done
 
 _log = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ def prepare_images(
     manifest, source = read_manifest(spec)
     for note in manifest.notes:
         _log.info(note)
-    folder = cache.images(_cache_key(manifest, spec.stored_short_side))
+    folder = cache.images(cache_key(manifest, spec.stored_short_side))
     opened = _open_intact(folder, verify=verify)
     if opened is None:
         try:
@@ -70,27 +68,11 @@ def prepare_images(
             ) from error
     dropping = spec.split.duplicates == "drop"
     divided = opened.divided(without_twins(manifest, opened, on_progress) if dropping else manifest)
-    refuse_too_many_unreadable(divided.quarantined, spec, num_images=len(manifest.samples))
+    refuse_too_many(divided.quarantined, spec, num_images=len(manifest.samples))
     for split in ("train", "val"):
         if split not in divided.splits:
             raise DataError(f"The `{split}` split must hold an image that can be read, but it holds none.")
     return divided
-
-
-def refuse_too_many_unreadable(quarantined: Sequence[Quarantined], spec: DataSpec, *, num_images: int) -> None:
-    """Refuses a data set with more unreadable images than `data.max_bad_fraction`.
-
-    Raises:
-        DataError: names the first of them.
-    """
-    bad = len(quarantined)
-    if bad > spec.max_bad_fraction * num_images:
-        named = "; ".join(f"`{image.key}` ({image.reason})" for image in quarantined[:_NAMED_IMAGES])
-        raise DataError(
-            f"At most {spec.max_bad_fraction:.2%} of the images may be unreadable (`data.max_bad_fraction`), "
-            f"but {bad} of {num_images} ({bad / num_images:.2%}) are: {named}{'; ...' if bad > _NAMED_IMAGES else ''}. "
-            f"Repair or delete them."
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +94,6 @@ class _Plan:
         samples = self.source.ordered(self.manifest.samples)
         size = images_per_part(self.spec.stored_short_side)
         return [samples[start : start + size] for start in range(0, len(samples), size)]
-
-
-def _cache_key(manifest: Manifest, short_side: int) -> str:
-    canonical = json.dumps([FORMAT_VERSION, manifest.fingerprint, short_side])
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _no_progress(what: str, done: int, total: int) -> None:
@@ -198,7 +175,7 @@ def _build(plan: _Plan, on_progress: OnProgress) -> ImageCache:
 
     built = decode_parts(files, missing, plan.source, short_side=short_side, on_progress=tell)
     content = CacheManifest(
-        fingerprint=_cache_key(plan.manifest, short_side),
+        fingerprint=cache_key(plan.manifest, short_side),
         format_version=FORMAT_VERSION,
         short_side=short_side,
         classes=plan.manifest.classes,

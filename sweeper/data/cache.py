@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweeper.data.manifest import SPLITS, Manifest, Pixels, Split, short_hash
+from sweeper.data.manifest import SPLITS, Manifest, Pixels, Split, short_hash, split_named
 from sweeper.data.metadata import encode
-from sweeper.data.parts import SCHEMA, CachePart, PartFiles, Quarantined, index_sha256, map_batches, whole_part
-from sweeper.errors import CacheError, DataError
+from sweeper.data.parts import SCHEMA, CachePart, PartFiles, index_sha256, map_batches, whole_part
+from sweeper.data.quarantine import Quarantined
+from sweeper.errors import CacheError
 
 FORMAT_VERSION: Final = 3
 """Part of the cache key: raise it with any change of the file's layout or of how images are prepared."""
@@ -175,10 +176,7 @@ class ImageCache:
         Raises:
             DataError: the data set has no such split.
         """
-        if name not in self._splits:
-            have = ", ".join(f"`{split}`" for split in self._splits)
-            raise DataError(f"The data must have a `{name}` split, but it has only {have}.")
-        return self._splits[name]
+        return split_named(name, self._splits)
 
     def verify(self) -> None:
         """Reads all files and compares their checksums: about a second a gigabyte and core.
@@ -214,6 +212,11 @@ def open_cache(folder: Path) -> ImageCache:
     except ValidationError as error:
         raise damaged(folder, "its `manifest.json` cannot be read") from error
     return ImageCache(folder, manifest, _images([_open_part(files, part) for part in manifest.parts]))
+
+
+def cache_key(manifest: Manifest, short_side: int) -> str:
+    """Returns what names the cache of these images at this size."""
+    return short_hash([FORMAT_VERSION, manifest.fingerprint, short_side])
 
 
 def num_cores() -> int:

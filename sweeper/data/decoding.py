@@ -12,7 +12,8 @@ import cv2
 from sweeper.data.cache import CacheFiles, num_cores
 from sweeper.data.decode import fit
 from sweeper.data.manifest import ImageSource, Pixels, Sample
-from sweeper.data.parts import CachePart, Quarantined, write_part
+from sweeper.data.parts import CachePart, write_part
+from sweeper.data.quarantine import Quarantined
 from sweeper.errors import DataError
 
 OnProgress = Callable[[str, int, int], None]

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.data.manifest import SPLITS, ImageSource, Manifest, Sample, Split
-from sweeper.data.parts import Quarantined
+from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
 from sweeper.errors import DataError
 from sweeper.spec.data import DataSpec

@@ -119,7 +119,10 @@ class TrainLoader:
         return self._cut(self._order(epoch))[: len(self)]
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        return draw_order(self.split.labels, self.sampler, self._rng(_Stream.ORDER, epoch))
+        return draw_order(self.split.labels, self.sampler, self._order_rng(epoch))
+
+    def _order_rng(self, epoch: int) -> np.random.Generator:
+        return self._rng(_Stream.ORDER, epoch)
 
     def _cut(self, values: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         return np.split(values, range(self.batch_size, len(values), self.batch_size))

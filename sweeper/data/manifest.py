@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from functools import cached_property, partial
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.errors import DataError
+
 Split = Literal["train", "val", "test"]
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+Part = TypeVar("Part")
 
 Pixels = npt.NDArray[np.uint8]
 """One image: (height, width, 3), RGB, 0 to 255."""
@@ -69,6 +73,18 @@ class Manifest:
     def split_fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with which keys are in which split, and with nothing else."""
         return short_hash(sorted((sample.split, sample.key) for sample in self.samples))
+
+
+def split_named(name: Split, splits: Mapping[Split, Part]) -> Part:
+    """Returns one of the splits of a data set.
+
+    Raises:
+        DataError: it has no such split.
+    """
+    if name not in splits:
+        have = ", ".join(f"`{split}`" for split in splits)
+        raise DataError(f"The data must have a `{name}` split, but it has only {have}.")
+    return splits[name]
 
 
 def short_hash(value: Any) -> str:

@@ -74,6 +74,15 @@ def parse_observation(values: Mapping[str, str | None], *, where: str) -> Observ
     )
 
 
+def encode_observations(observations: Sequence[Observation | None]) -> npt.NDArray[np.float32] | None:
+    """Returns what `encode` makes of the images' places and dates; None where no image has any."""
+    known = [one or Observation() for one in observations]
+    if all(one == Observation() for one in known):
+        return None
+    degrees = np.array([(one.latitude, one.longitude) for one in known], np.float64)  # None becomes NaN
+    return encode(degrees[:, 0], degrees[:, 1], [one.date for one in known])
+
+
 def encode(
     latitudes: npt.NDArray[np.float64], longitudes: npt.NDArray[np.float64], dates: Sequence[str]
 ) -> npt.NDArray[np.float32]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeper.data.manifest import Observation, Pixels, Sample
+from sweeper.data.quarantine import Quarantined
 from sweeper.paths import written_aside
 
 SCHEMA: Final = pa.schema(
@@ -34,15 +35,6 @@ known. Splits are not in the file: all splits of a data set share one cache."""
 PART_BYTES: Final = 64 * 2**20
 """About what a part takes on disk: what a killed build loses, once a core."""
 _BATCH_BYTES: Final = 16 * 2**20  # decoded images that a core holds in memory before they are written
-
-
-class Quarantined(BaseModel):
-    """An image that could not be read, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    reason: str
 
 
 class CachePart(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import find_weights
-from sweeper.data import ImageCache, Split, count_twins, open_duplicates, prepare_images, read_manifest
+from sweeper.data import ImageCache, ImageSet, Split, count_twins, open_duplicates, open_images, read_manifest
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import DataError
 from sweeper.paths import CachePaths, SweepPaths, written_aside
@@ -50,7 +50,7 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     for name, weights in dict.fromkeys((config.backbone, config.weights) for config in variants):
         find_weights(name, weights, cache)
     caches = [
-        prepare_images(data, cache, on_progress=observer.preparing)
+        open_images(data, cache, on_progress=observer.preparing)
         for data in {data.model_dump_json(): data for data in map(stored_data, variants)}.values()
     ]
     labels = caches[0].split("train").labels
@@ -68,9 +68,9 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     )
 
 
-def _note_twins(images: ImageCache, data: DataSpec, observer: SweepObserver) -> None:
-    """Tells of validation and test images that are trained on as well."""
-    if data.split.duplicates != "report":
+def _note_twins(images: ImageSet, data: DataSpec, observer: SweepObserver) -> None:
+    """Tells of validation and test images that are trained on as well; a stream would have to be read for it."""
+    if data.split.duplicates != "report" or not isinstance(images, ImageCache):
         return
     counts = count_twins(images, open_duplicates(images, observer.preparing))
     if counts.leaked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
     problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec), *_money(spec)]
     # Values can only be tried in their settings once all names are right.
-    return problems or [*_values(spec), *_points(spec)] or [*_phases(spec)]
+    return problems or [*_values(spec), *_points(spec)] or [*_phases(spec), *_stream(spec)]
 
 
 def require_valid(spec: SweepSpec) -> None:
@@ -178,7 +179,25 @@ def _phases(spec: SweepSpec) -> Iterator[Problem]:
             return
 
 
-def _possible(spec: SweepSpec, backbone: str, setting: str) -> list[int]:
+def _stream(spec: SweepSpec) -> Iterator[Problem]:
+    """A stream has one order, that of its shards."""
+    if not spec.data.stream:
+        return
+    if spec.data.split.duplicates == "drop":
+        yield ("data", "stream"), "keeps no images to look for duplicates in; take `data.split.duplicates: ignore`."
+    for backbone in spec.backbones:
+        for setting, in_order in (("cache_features", 0), ("sampler", "natural")):
+            others = [value for value in _possible(spec, backbone, setting) if value != in_order]
+            if others:
+                message = (
+                    f"reads images in the order in which they lie, but a trial of `{backbone}` could have "
+                    f"`{setting}: {others[0]}`, which asks for them in another; give up one of the two."
+                )
+                yield ("data", "stream"), message
+                return
+
+
+def _possible(spec: SweepSpec, backbone: str, setting: str) -> list[Any]:
     """Returns the ends of what a setting of `train` can be for a backbone."""
     read = attrgetter(setting)
     point: dict[str, ParamValue] = {"backbone": backbone}

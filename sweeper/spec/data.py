@@ -28,6 +28,11 @@ class _DataSection(Section):
     max_gb: float | None = Field(default=None, gt=0.0)
     """Room that the decoded images may take on the disk of a machine, in units of 10^9 bytes; refused before the first
     is decoded if they need more. By default whatever the disk has."""
+    stream: bool = False
+    """Keep no decoded images: read and decode them for every epoch anew, shards in random order and each from its
+    beginning. For data larger than the disk; slower, and `cache_features` and `sampler` cannot be had."""
+    shuffle_buffer: int = Field(default=2048, ge=1)
+    """With `stream`, how many images are read ahead, as the bytes of their files, for the next to be drawn from."""
 
     @property
     def stored_short_side(self) -> int:

@@ -11,7 +11,17 @@ from typing import final
 from torch import Tensor, nn
 
 from sweeper.backbones import Backbone
-from sweeper.data import Batch, DeviceBatch, EvalLoader, ImageCache, Preprocessor, TrainLoader
+from sweeper.data import (
+    Batch,
+    DeviceBatch,
+    EvalLoader,
+    EvalStream,
+    ImageSet,
+    Preprocessor,
+    StreamSplit,
+    TrainLoader,
+    TrainStream,
+)
 from sweeper.trial.device import Machine
 from sweeper.trial.phases import Phase
 
@@ -85,48 +95,48 @@ class ImageFeed(Feed):
         return Pending(len(batch), partial(self.preprocess, batch))
 
 
-def open_image_feed(
-    phase: Phase, images: ImageCache, backbone: Backbone, *, machine: Machine, threads: int
-) -> ImageFeed:
+def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machine: Machine, threads: int) -> ImageFeed:
     """Opens the images of a phase.
 
     Args:
         phase: which epochs.
-        images: the decoded data set.
+        images: the data set.
         backbone: what the images are for: its statistics, its crop, and whether it takes metadata.
         machine: where the batches go.
         threads: that prepare batches ahead.
     """
     config = phase.config
     train, val = images.split("train"), images.split("val")
-    return ImageFeed(
-        train=TrainLoader(
-            train,
-            config.augment,
-            image_size=backbone.image_size,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            threads=threads,
-            metadata=train.metadata if backbone.takes_metadata else None,
-            epochs=phase.last,
-            sampler=config.train.sampler,
-        ),
-        val=EvalLoader(
-            val,
-            image_size=backbone.image_size,
-            batch_size=config.train.batch_size,
-            crop_pct=backbone.crop_pct,
-            threads=threads,
-            metadata=val.metadata if backbone.takes_metadata else None,
-        ),
-        preprocess=Preprocessor(
-            mean=rgb(backbone.mean),
-            std=rgb(backbone.std),
-            num_classes=len(images.classes),
-            device=machine.device,
-            channels_last=config.train.channels_last,
-        ),
+    train_loader = TrainLoader(
+        train,
+        config.augment,
+        image_size=backbone.image_size,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        threads=threads,
+        metadata=train.metadata if backbone.takes_metadata else None,
+        epochs=phase.last,
+        sampler=config.train.sampler,
     )
+    val_loader = EvalLoader(
+        val,
+        image_size=backbone.image_size,
+        batch_size=config.train.batch_size,
+        crop_pct=backbone.crop_pct,
+        threads=threads,
+        metadata=val.metadata if backbone.takes_metadata else None,
+    )
+    if isinstance(train, StreamSplit) and isinstance(val, StreamSplit):
+        train_loader = TrainStream.of(train_loader, train, shuffle_buffer=config.data.shuffle_buffer)
+        val_loader = EvalStream.of(val_loader, val)
+    preprocess = Preprocessor(
+        mean=rgb(backbone.mean),
+        std=rgb(backbone.std),
+        num_classes=len(images.classes),
+        device=machine.device,
+        channels_last=config.train.channels_last,
+    )
+    return ImageFeed(train_loader, val_loader, preprocess)
 
 
 def rgb(values: tuple[float, ...]) -> tuple[float, float, float]:

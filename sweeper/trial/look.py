@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sweeper.backbones import Backbone, build_backbone, find_weights
 from sweeper.backbones.stages import classifier_parameters
-from sweeper.data import EvalLoader, ImageSplit, Preprocessor, prepare_images
+from sweeper.data import EvalLoader, ImageSplit, Preprocessor, StreamSplit, open_images
 from sweeper.paths import CachePaths
 from sweeper.records import BackboneLook
 from sweeper.spec.trial import TrialConfig
@@ -62,7 +62,7 @@ def _probe(config: TrialConfig, machine: Machine, threads: int, cache: CachePath
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    images = prepare_images(stored_data(config), cache)
+    images = open_images(stored_data(config), cache)
     weights = find_weights(config.backbone, config.weights, cache)
     # The classifier is not used: the plain one keeps the features where the pretraining had them.
     plain = config.model_copy(update={"head": type(config.head)()})
@@ -84,12 +84,12 @@ class _Reader:
     threads: int
     num_classes: int
 
-    def features(self, split: ImageSplit) -> npt.NDArray[np.float32]:
+    def features(self, split: ImageSplit | StreamSplit) -> npt.NDArray[np.float32]:
         """Returns the features (N, D) of a split's images."""
         self.backbone.eval()
         return np.concatenate([features.float().cpu().numpy() for features in self._batches(split)])
 
-    def _batches(self, split: ImageSplit) -> Iterator[Tensor]:
+    def _batches(self, split: ImageSplit | StreamSplit) -> Iterator[Tensor]:
         backbone = self.backbone
         loader = EvalLoader(
             split,
@@ -118,7 +118,7 @@ def _classifier(backbone: Backbone) -> nn.Module:
     return backbone.model.get_submodule(parameters[0].rpartition(".")[0])
 
 
-def _sample(split: ImageSplit, name: Literal["train", "val"], *, seed: int) -> ImageSplit:
+def _sample(split: ImageSplit | StreamSplit, name: Literal["train", "val"], *, seed: int) -> ImageSplit | StreamSplit:
     """Returns a few images of each class, the same ones for every backbone."""
     labels, shuffled = split.labels, np.random.default_rng(seed).permutation(len(split))
     most = min(_PER_CLASS[name], max(1, _IMAGES[name] // len(np.unique(labels))))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sweeper.backbones import Backbone, build_backbone, describe_backbone, find_weights, restore_weights, with_lora
-from sweeper.data import ImageCache, prepare_images
+from sweeper.data import ImageSet, open_images
 from sweeper.paths import CachePaths
 from sweeper.spec.data import DataSpec
 from sweeper.spec.trial import TrialConfig
@@ -34,7 +34,7 @@ class Setup:
 
     config: TrialConfig
     phases: tuple[Phase, ...]
-    images: ImageCache
+    images: ImageSet
     pretrained: Path | None
     """The weights file the trial starts from; None starts from a random initialisation."""
     machine: Machine
@@ -132,6 +132,6 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _open_images(data: DataSpec, cache: CachePaths) -> ImageCache:
-    """Keeps the mapped images for the worker's next trial, which as a rule wants the same."""
-    return prepare_images(data, cache)
+def _open_images(data: DataSpec, cache: CachePaths) -> ImageSet:
+    """Keeps the images open for the worker's next trial, which as a rule wants the same."""
+    return open_images(data, cache)

@@ -116,6 +116,19 @@ def test_parts_that_do_not_fit_together_are_named(refusal: Refusal, old: str, ne
             "{hyperband: {grace_epochs: 31}}",
             "space.yaml:11: search.stop.hyperband.grace_epochs: must be at most `train.epochs`, 30, but got `31`.",
         ),
+        (
+            "image_size: 224}",
+            "image_size: 224, stream: true, split: {duplicates: drop}}",
+            "space.yaml:2: data.stream: keeps no images to look for duplicates in; take `data.split.duplicates: "
+            "ignore`.",
+        ),
+        (
+            "image_size: 224}\nbackbone: davit_tiny.msft_in1k\ntrain: {",
+            "image_size: 224, stream: true}\nbackbone: davit_tiny.msft_in1k\ntrain: {sampler: balanced, ",
+            "space.yaml:2: data.stream: reads images in the order in which they lie, but a trial of "
+            "`davit_tiny.msft_in1k` could have `sampler: balanced`, which asks for them in another; give up one of the "
+            "two.",
+        ),
     ],
 )
 def test_what_could_never_run_is_refused(refusal: Refusal, old: str, new: str, message: str) -> None:
