@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -27,9 +28,15 @@ class Metric(_Record):
     """A format specification, as in `format(value, metric.format)`."""
     column: bool = True
     """Whether every leaderboard shows it, or only one that ranks by it."""
+    is_cost: bool = False
+    """Whether it is what running the model takes: ratios of it count, and no training changes it."""
+
+    def shown(self, value: float) -> str:
+        """Returns the metric with a value, as in a sentence: `top-1 0.9312`, `latency (ms) 12.4`."""
+        return f"{self.title} {format(value, self.format)}"
 
 
-METRICS: Final[dict[str, Metric]] = {
+_QUALITIES: Final = {
     name: Metric(name=name, title=title, higher_is_better=higher, format=".4f", column=column)
     for name, title, higher, column in (
         ("top1", "top-1", True, True),
@@ -43,7 +50,16 @@ METRICS: Final[dict[str, Metric]] = {
         ("balanced_accuracy_adjusted", "adjusted bal. acc.", True, False),
     )
 }
-"""The metrics an objective can name, all measured on the validation split."""
+_COSTS: Final = {
+    name: Metric(name=name, title=title, higher_is_better=False, format=spec, column=False, is_cost=True)
+    for name, title, spec in (
+        ("latency_ms", "latency (ms)", ".3g"),
+        ("parameters", "parameters", ".3g"),
+        ("peak_memory_mb", "memory (MiB)", ".0f"),
+    )
+}
+METRICS: Final[dict[str, Metric]] = {**_QUALITIES, **_COSTS}
+"""What trials are ranked by: qualities, all measured on the validation split, and costs."""
 
 
 class EpochMetrics(_Record):
@@ -86,10 +102,26 @@ class EpochMetrics(_Record):
     top1_adjusted: float | None = None
     """Share of validation images whose best guess is right with that `tau`: what the adjustment costs or brings."""
 
+    parameters: int | None = None
+    """Parameters of the model, those of its head included."""
+    latency_ms: float | None = None
+    """Median milliseconds of a forward pass of one image, in eval mode on the trial's device; measured once a phase."""
+
     def value(self, objective: str) -> float:
         """Returns the metric called `objective`, one of `METRICS`; not a number where it was not measured."""
         value: float | None = getattr(self, METRICS[objective].name)
         return math.nan if value is None else float(value)
+
+    def dominates(self, other: EpochMetrics, objectives: Sequence[str]) -> bool:
+        """Whether it is at least as good as `other` in every objective and better in one.
+
+        What was not measured counts as equal.
+        """
+        gains = []
+        for name in objectives:
+            gain = self.value(name) - other.value(name)
+            gains.append(gain if METRICS[name].higher_is_better else -gain)
+        return not any(gain < 0.0 for gain in gains) and any(gain > 0.0 for gain in gains)
 
 
 class BackboneLook(_Record):

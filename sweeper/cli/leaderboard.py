@@ -10,7 +10,7 @@ from rich.console import Console
 from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
 from sweeper.folder import find_sweep, read_spec, workspace_at
-from sweeper.results import rank
+from sweeper.results import pareto_front, rank_for
 from sweeper.search import open_ledger, storage_url
 
 
@@ -19,11 +19,14 @@ from sweeper.search import open_ledger, storage_url
 @options.root
 @options.as_json
 @click.option("--limit", type=click.IntRange(min=1), help="Show only the best so many.")
-def command(sweep: str, root: Path | None, as_json: bool, limit: int | None) -> None:
+@click.option("--pareto", is_flag=True, help="Show only the best trade-offs between the sweep's objectives.")
+def command(sweep: str, root: Path | None, as_json: bool, limit: int | None, pareto: bool) -> None:
     """Rank the trials of SWEEP (its name or its folder), each by its best epoch."""
     paths = find_sweep(workspace_at(root), sweep)
     spec = read_spec(paths)
-    board = rank(open_ledger(spec, storage_url(spec, paths), create=False).records(), spec.search.objective)
+    board = rank_for(open_ledger(spec, storage_url(spec, paths), create=False).records(), spec.search)
+    if pareto:
+        board = pareto_front(board)
     board = board.model_copy(update={"rows": board.rows[:limit]})
     if as_json:
         options.echo_json(board)

@@ -9,7 +9,7 @@ from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
 from sweeper.driver.run import Outlook, SweepOutcome
 from sweeper.records import METRICS, Metric, TrialState
-from sweeper.results import rank
+from sweeper.results import rank_for
 from sweeper.spec import SweepSpec
 
 _SHOWN = 20
@@ -17,7 +17,7 @@ _SHOWN = 20
 
 def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> int:
     """Prints the leaderboard and where to go from it; returns 0, 1 if nothing came out, 130 if stopped."""
-    board = rank(outcome.records, spec.search.objective)
+    board = rank_for(outcome.records, spec.search)
     if as_json:
         options.echo_json(board)
     elif board.rows:
@@ -27,6 +27,9 @@ def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> in
     if not outcome.finished:
         click.echo(f"Stopped; `sweeper resume {spec.name}` goes on where it was.", err=True)
         return 130
+    if board.best is None and board.rows:
+        click.echo("Every trial breaks a constraint of `search.constraints`; there is no winner.", err=True)
+        return 1
     if board.best is None:
         click.echo(f"No trial finished an epoch; `sweeper status {spec.name}` says why.", err=True)
         return 1

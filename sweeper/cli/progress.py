@@ -16,7 +16,7 @@ from sweeper.cli.preparing import PlainProgress
 from sweeper.cli.tables import point
 from sweeper.driver.observer import SweepObserver
 from sweeper.records import METRICS, Decision, EpochMetrics, Suggestion, TrialRecord, TrialState
-from sweeper.results import rank
+from sweeper.results import rank_for
 from sweeper.spec import SweepSpec, resolve
 
 
@@ -141,7 +141,7 @@ class LiveView(PlainView):
 
     def _summary(self, done: int) -> str:
         records = list(self._records.values())  # drawn by another thread than the one that adds to it
-        best = rank(records, self._metric.name).best
+        best = rank_for(records, self._spec.search).best
         failed = sum(record.state is TrialState.FAILED for record in records)
         parts = [f"{done}/{self._total} trials"]
         if best is not None:

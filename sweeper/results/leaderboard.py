@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.records import METRICS, EpochMetrics, ParamValue, TrialRecord, TrialState
+from sweeper.spec.objectives import BoundSpec, broken, excess
+from sweeper.spec.search import SearchSpec
 
 
 class Row(BaseModel):
@@ -25,6 +27,10 @@ class Row(BaseModel):
     seconds: float
     """Seconds it trained and evaluated."""
     params: dict[str, ParamValue]
+    breaks: tuple[str, ...] = ()
+    """The constraints its best epoch breaks, each as a few words; such a trial stands behind all that keep to them."""
+    on_front: bool = False
+    """Whether no trial is as good in every objective and better in one; only where there are several."""
 
 
 class Leaderboard(BaseModel):
@@ -33,44 +39,74 @@ class Leaderboard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     objective: str
+    also: tuple[str, ...] = ()
+    """The other objectives."""
+    constrained: tuple[str, ...] = ()
+    """The metrics that have constraints."""
     rows: tuple[Row, ...]
     unranked: tuple[int, ...]
     """Numbers of the trials without a finished epoch."""
 
     @property
     def best(self) -> Row | None:
-        """The best trial, None before any epoch has ended."""
-        return self.rows[0] if self.rows else None
+        """The best trial; None before any epoch has ended, and while every trial breaks a constraint."""
+        return self.rows[0] if self.rows and not self.rows[0].breaks else None
 
 
-def rank(records: Iterable[TrialRecord], objective: str) -> Leaderboard:
+def rank(
+    records: Iterable[TrialRecord],
+    objective: str,
+    *,
+    also: Sequence[str] = (),
+    constraints: Mapping[str, BoundSpec] | None = None,
+) -> Leaderboard:
     """Ranks trials by their best epoch; among equals the earlier trial stands first.
+
+    Trials that break a constraint come last, those that break them least first.
 
     Args:
         records: the trials, in any order and state.
         objective: one of `METRICS`.
+        also: other metrics that count; the ranking is by `objective`, the front by all.
+        constraints: what a winner must keep to.
     """
     sign = -1.0 if METRICS[objective].higher_is_better else 1.0
-    ranked: list[tuple[float, TrialRecord, EpochMetrics]] = []
+    bounds = constraints or {}
+    ranked: list[tuple[tuple[float, float], TrialRecord, EpochMetrics]] = []
     unranked: list[int] = []
     for record in records:
         best = record.best_epoch(objective)
         if best is None:
             unranked.append(record.number)
         else:
-            ranked.append((sign * best.value(objective), record, best))
+            ranked.append(((excess(bounds, best), sign * best.value(objective)), record, best))
     ranked.sort(key=lambda item: (item[0], item[1].number))
-    values = [value for value, _, _ in ranked]
+    keys = [key for key, _, _ in ranked]
+    keeping = [best for (over, _), _, best in ranked if over == 0.0]
+    objectives = (objective, *also)
     rows = (
         Row(
-            rank=values.index(value) + 1,
+            rank=keys.index(key) + 1,
             number=record.number,
             state=record.state,
             best=best,
             epochs=len(record.epochs),
             seconds=record.seconds,
             params=record.params,
+            breaks=broken(bounds, best),
+            on_front=bool(also) and key[0] == 0.0 and not any(one.dominates(best, objectives) for one in keeping),
         )
-        for value, record, best in ranked
+        for key, record, best in ranked
     )
-    return Leaderboard(objective=objective, rows=tuple(rows), unranked=tuple(sorted(unranked)))
+    return Leaderboard(
+        objective=objective,
+        also=tuple(also),
+        constrained=tuple(bounds),
+        rows=tuple(rows),
+        unranked=tuple(sorted(unranked)),
+    )
+
+
+def rank_for(records: Iterable[TrialRecord], search: SearchSpec) -> Leaderboard:
+    """Ranks trials as the `search:` section of their sweep asks."""
+    return rank(records, search.objective, also=search.also, constraints=search.constraints)

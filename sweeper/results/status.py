@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.records import Spent, TrialRecord, TrialState
-from sweeper.results.leaderboard import Row, rank
+from sweeper.results.leaderboard import Row, rank_for
 from sweeper.spec import SweepSpec, resolve
 
 
@@ -102,7 +102,7 @@ def status_of(  # noqa: PLR0913 - all that is known of a sweep
         counts={state: counts[state] for state in TrialState},
         running=running,
         failed=failed,
-        best=rank(records, spec.search.objective).best,
+        best=rank_for(records, spec.search).best,
         seconds=sum(record.seconds for record in records),
         budget=_budget(spec, spent or Spent()),
         explanation=_explanation(spec, counts, alive=alive, ended=ended),

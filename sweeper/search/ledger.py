@@ -35,6 +35,7 @@ from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.grid import grid_points
 from sweeper.search.outlook import gain_of_draws
 from sweeper.search.point import scoped_point, suggest_point, unscoped
+from sweeper.spec.objectives import excess
 from sweeper.spec.sweep import SweepSpec
 
 _ATTEMPTS: Final = "attempts"
@@ -236,7 +237,7 @@ class Ledger:
         if epoch.epoch not in before.intermediate_values:
             value = epoch.value(self._spec.search.objective)
             self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
-        if is_last or not self._study.pruner.prune(self._study, self._frozen(number)):
+        if is_last or not self._ends_early(number, epoch):
             return Decision.CONTINUE
         self._storage.set_trial_user_attr(trial_id, _STOPPED_AT, epoch.epoch)
         return Decision.STOP
@@ -295,6 +296,25 @@ class Ledger:
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
+
+    def _ends_early(self, number: int, epoch: EpochMetrics) -> bool:
+        stops = self._study.pruner.prune(self._study, self._frozen(number))  # always asked: it notes the rung
+        return self._is_hopeless(epoch) or (stops and not self._is_on_front(number, epoch))
+
+    def _is_hopeless(self, epoch: EpochMetrics) -> bool:
+        """Whether the epoch breaks a constraint on a cost, which no further epoch can mend."""
+        costs = {name: bound for name, bound in self._spec.search.constraints.items() if METRICS[name].is_cost}
+        return excess(costs, epoch) > 0.0
+
+    def _is_on_front(self, number: int, epoch: EpochMetrics) -> bool:
+        """Whether no other trial dominated this one at its epoch; the stop rule sees one objective only."""
+        search = self._spec.search
+        if not search.also:
+            return False
+        name = f"{EPOCH}{epoch.epoch}"
+        rivals = (t.user_attrs[name] for t in self._trials() if t.number != number and name in t.user_attrs)
+        objectives = (search.objective, *search.also)
+        return not any(EpochMetrics.model_validate(rival).dominates(epoch, objectives) for rival in rivals)
 
     def _next_number(self) -> int | None:
         trials = self._trials()

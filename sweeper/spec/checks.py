@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeper.errors import SpecError, nearest
-from sweeper.records import ParamValue
+from sweeper.records import METRICS, ParamValue
 from sweeper.spec.document import Keys
 from sweeper.spec.naming import is_shared, setting_names, setting_path
 from sweeper.spec.resolve import resolve
@@ -24,7 +24,8 @@ Problem = tuple[Keys, str]
 
 def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
-    problems = [*_names(spec), *_backbone(spec), *_conditions(spec), *_grid(spec), *_rungs(spec), *_money(spec)]
+    rules = (_names, _backbone, _conditions, _grid, _rungs, _money, _objectives)
+    problems = [problem for rule in rules for problem in rule(spec)]
     # Values can only be tried in their settings once all names are right.
     return problems or [*_values(spec), *_points(spec)] or [*_phases(spec), *_stream(spec)]
 
@@ -124,6 +125,25 @@ def _rungs(spec: SweepSpec) -> Iterator[Problem]:
 def _money(spec: SweepSpec) -> Iterator[Problem]:
     if spec.search.budget.money is not None and spec.resources.price_per_hour is None:
         yield ("search", "budget", "money"), "needs `resources.price_per_hour`, what an hour of your machines costs."
+
+
+def _objectives(spec: SweepSpec) -> Iterator[Problem]:
+    search = spec.search
+    places: list[tuple[Keys, str]] = [(("search", "also", index), name) for index, name in enumerate(search.also)]
+    places += [(("search", "constraints", name), name) for name in search.constraints]
+    for path, name in places:
+        if name not in METRICS:
+            known = ", ".join(f"`{metric}`" for metric in METRICS)
+            yield path, f"`{name}` is not a metric{nearest(name, METRICS) or f'; there are {known}.'}"
+    if len({search.objective, *search.also}) <= len(search.also):
+        yield ("search", "also"), "names metrics besides the objective, each once; leave out the repeated one."
+    if search.also and search.sampler in ("tpe", "gp"):
+        yield (
+            ("search", "also"),
+            f"trade-offs need `sampler: curves`; `{search.sampler}` would look at `{search.objective}` alone.",
+        )
+    if search.also and search.warm_start:
+        yield ("search", "warm_start"), "earlier searches tell of one objective; leave out `also`, or the warm start."
 
 
 def _grid(spec: SweepSpec) -> Iterator[Problem]:

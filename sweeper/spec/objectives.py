@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import model_validator
 
+from sweeper.records import METRICS, EpochMetrics
 from sweeper.spec.model import Section
 
 
@@ -27,12 +30,26 @@ class BoundSpec(Section):
         return self
 
     def excess(self, value: float) -> float:
-        """Returns by how much `value` breaks the bound, 0 if it keeps to it."""
-        above = value - self.max if self.max is not None else 0.0
-        below = self.min - value if self.min is not None else 0.0
-        return max(above, below, 0.0)
+        """Returns by how much `value` breaks the bound, as a share of the bound; 0 if it keeps to it, or is unknown."""
+        above = (value - self.max) / (abs(self.max) or 1.0) if self.max is not None else 0.0
+        below = (self.min - value) / (abs(self.min) or 1.0) if self.min is not None else 0.0
+        return 0.0 if math.isnan(value) else max(above, below, 0.0)
 
     def __str__(self) -> str:
         """The bound as a person writes it: `<= 20`."""
         ends = ((">=", self.min), ("<=", self.max))
         return " and ".join(f"{sign} {end:g}" for sign, end in ends if end is not None)
+
+
+def excess(constraints: Mapping[str, BoundSpec], epoch: EpochMetrics) -> float:
+    """Returns how much an epoch breaks the constraints in all, in shares of the bounds; 0 if it keeps to them."""
+    return sum(bound.excess(epoch.value(name)) for name, bound in constraints.items())
+
+
+def broken(constraints: Mapping[str, BoundSpec], epoch: EpochMetrics) -> tuple[str, ...]:
+    """Returns the constraints that an epoch breaks, each as `latency 31.2 ms, not <= 20`."""
+    return tuple(
+        f"{METRICS[name].shown(epoch.value(name))}, not {bound}"
+        for name, bound in constraints.items()
+        if bound.excess(epoch.value(name)) > 0.0
+    )

@@ -30,6 +30,11 @@ class Machine:
         """Returns the context in which the model's forward pass runs; without bf16 it changes nothing."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
+    def finish(self) -> None:
+        """Waits until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def reset_peak_memory(self) -> None:
         """Starts `peak_memory_mb` anew: of a GPU, and of a process where Linux lets it forget its peak."""
         if self.device.type == "cuda":

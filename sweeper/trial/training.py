@@ -7,6 +7,7 @@ import math
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from sweeper.errors import TrialError
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import save_weights
 from sweeper.trial.class_counts import ClassCounts
+from sweeper.trial.costs import Costs, measure_costs
 from sweeper.trial.evaluate import Scores, evaluate
 from sweeper.trial.feed import Feed
 from sweeper.trial.learner import Learner
@@ -45,7 +47,13 @@ class Training:
         machine = self.learner.machine
         scores = evaluate(self.learner.average.model, self.feed, counts=self.counts, machine=machine)
         seconds = time.perf_counter() - started
-        return _metrics(epoch, trained, scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
+        metrics = _metrics(epoch, trained, scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
+        return metrics.model_copy(update=asdict(self._costs))
+
+    @cached_property
+    def _costs(self) -> Costs:
+        # Once a phase: training does not change it, and the size of the images may be another in the next one.
+        return measure_costs(self.learner.backbone, self.learner.machine)
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the weights that are evaluated, low-rank updates merged in, in the CPU's memory."""

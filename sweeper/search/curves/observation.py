@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Observation:
     """(epoch, objective), larger is better, finite, in order."""
     seconds: float | None = None
     """Median seconds an epoch took; None if not known."""
+    metrics: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """All metrics of each epoch by their names, for sweeps with several objectives or with constraints."""
 
 
 class Horizon:

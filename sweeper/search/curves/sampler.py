@@ -92,6 +92,11 @@ def observe(trial: FrozenTrial, sign: float) -> Observation:
             (epoch, sign * value) for epoch, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)
         ),
         seconds=_seconds(trial.user_attrs),
+        metrics={
+            int(name.removeprefix(EPOCH)): metrics
+            for name, metrics in trial.user_attrs.items()
+            if name.startswith(EPOCH)
+        },
     )
 
 

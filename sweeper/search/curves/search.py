@@ -15,6 +15,7 @@ from sweeper.search.curves.model import CurveModel
 from sweeper.search.curves.observation import Horizon, Observation
 from sweeper.search.curves.outlook import GivenUp, expected_gain, given_up
 from sweeper.search.curves.space import Floats, Space
+from sweeper.search.curves.tradeoffs import weighed
 from sweeper.spec.sweep import SweepSpec
 
 _MOST_STARTS: Final = 10
@@ -49,6 +50,7 @@ class CurveSearch:
             given: values by Optuna's names that the trial has already.
         """
         rng = np.random.default_rng([self._spec.seed, number])
+        seen = weighed(self._spec, number, seen)
         if sum(bool(trial.reports) for trial in seen) < self._starts:
             row = self._start(number, given, rng)
         else:
@@ -60,15 +62,26 @@ class CurveSearch:
         return CurveModel(self.space, self._horizon, seen, self._advice.earlier, rng)
 
     def expected_gain(self, seen: Sequence[Observation]) -> float | None:
-        """Returns the expected improvement left, in the objective's units; None before there is a model."""
-        if sum(bool(trial.reports) for trial in seen) < max(2, self._starts):
+        """Returns the expected improvement left, in the objective's units; None before there is a model.
+
+        Several objectives have no common unit; None for them too.
+        """
+        if self._spec.search.also or sum(bool(trial.reports) for trial in seen) < max(2, self._starts):
             return None
         rng = np.random.default_rng([self._spec.seed, len(seen)])
+        seen = weighed(self._spec, len(seen), seen)
         return expected_gain(self.space, self.model(seen, rng), rng)
 
     def given_up(self, seen: Sequence[Observation], sign: float) -> tuple[GivenUp, ...]:
-        """Returns the backbones that are beaten for certain; none before there is a model."""
-        if sum(bool(trial.reports) for trial in seen) < max(2, self._starts):
+        """Returns the backbones that are beaten for certain; none before there is a model.
+
+        With several objectives, or with constraints, a backbone may be worth its trials for another reason.
+        """
+        if (
+            self._spec.search.also
+            or self._spec.search.constraints
+            or sum(bool(trial.reports) for trial in seen) < max(2, self._starts)
+        ):
             return ()
         rng = np.random.default_rng([self._spec.seed, len(seen)])
         return given_up(self.space, self.model(seen, rng), seen, sign, rng)

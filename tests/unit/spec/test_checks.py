@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -176,3 +178,32 @@ def test_a_name_that_runs_through_a_plain_value_is_refused() -> None:
         }
     )
     assert [message for _, message in find_problems(spec)] == ["`a` is a plain value and has no `b`."]
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"also": ["latency"]}, "search.also.0: `latency` is not a metric; did you mean `latency_ms`?"),
+        (
+            {"constraints": {"params": {"max": 1}}},
+            "search.constraints.params: `params` is not a metric; did you mean `parameters`?",
+        ),
+        (
+            {"also": ["top1"]},
+            "search.also: names metrics besides the objective, each once; leave out the repeated one.",
+        ),
+        (
+            {"also": ["latency_ms"], "sampler": "tpe"},
+            "search.also: trade-offs need `sampler: curves`; `tpe` would look at `top1` alone.",
+        ),
+        (
+            {"also": ["latency_ms"], "warm_start": [{"sweep": "old"}]},
+            "search.warm_start: earlier searches tell of one objective; leave out `also`, or the warm start.",
+        ),
+    ],
+    ids=["metric", "constraint", "twice", "sampler", "warm start"],
+)
+def test_objectives_and_constraints_are_metrics(search: dict[str, Any], message: str) -> None:
+    spec = SweepSpec.model_validate({"name": "s", "data": {"source": "digits"}, "backbone": "vit", "search": search})
+    with pytest.raises(SpecError, match=f"^{re.escape(message)}$"):
+        require_valid(spec)

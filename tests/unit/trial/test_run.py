@@ -33,7 +33,7 @@ def run(config: TrialConfig, root: Path, runtime: Runtime) -> list[EpochMetrics]
 
 
 def without_clock(metrics: EpochMetrics) -> dict[str, float]:
-    measured = {"train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb"}
+    measured = {"train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb", "latency_ms"}
     return metrics.model_dump(exclude=measured)
 
 
@@ -240,7 +240,8 @@ def forward_passes(*, die_at: int | None = None) -> Iterator[list[tuple[int, str
     passes: list[tuple[int, str]] = []
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if isinstance(module, EfficientNet):
+        # One image in eval mode is what latency is measured with.
+        if isinstance(module, EfficientNet) and (module.training or len(inputs[0]) > 1):
             passes.append((len(inputs[0]), "contiguous" if inputs[0].is_contiguous() else "channels last"))
             if len(passes) == die_at:
                 raise KeyboardInterrupt
