@@ -82,6 +82,8 @@ def prepare(file: Path, overrides: tuple[str, ...], max_gb: float | None) -> Non
     manifest = images.manifest
     size, predicted = (gigabytes(size) for size in (manifest.size_bytes, manifest.predicted_bytes))
     click.echo(f"They take {size} with a short side of {manifest.short_side} px; {predicted} were predicted.")
+    for note in images.notes:
+        click.echo(note)
     if images.quarantined:
         Console().print(unreadable_table(images.quarantined))
         click.echo(f"Left out {len(images.quarantined)}, listed in `{CacheFiles(images.folder).quarantined}`.")

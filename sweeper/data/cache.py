@@ -140,6 +140,8 @@ class ImageCache:
     """All images, whatever their split."""
     split_fingerprint: str = ""
     """`Manifest.split_fingerprint` of the splits; empty before there are any."""
+    notes: tuple[str, ...] = ()
+    """`Manifest.notes` of what was listed."""
     _splits: Mapping[Split, ImageSplit] = field(default_factory=dict)
 
     def divided(self, manifest: Manifest) -> ImageCache:
@@ -148,7 +150,7 @@ class ImageCache:
         found = np.array([split_of.get(key, "") for key in self.images.keys], dtype=object)
         rows = {split: np.flatnonzero(found == split) for split in SPLITS}
         splits = {split: self.images.select(chosen) for split, chosen in rows.items() if len(chosen)}
-        return replace(self, split_fingerprint=manifest.split_fingerprint, _splits=splits)
+        return replace(self, split_fingerprint=manifest.split_fingerprint, notes=manifest.notes, _splits=splits)
 
     @property
     def classes(self) -> tuple[str, ...]:
