@@ -11,6 +11,7 @@ from sweeper.backbones import metaformer as _metaformer  # noqa: F401 - likewise
 from sweeper.backbones import nat as _nat  # noqa: F401 - likewise
 from sweeper.backbones.backbone import Backbone, ParamGroup
 from sweeper.backbones.build import BackboneInfo, StageInfo, build_backbone, describe_backbone, with_lora
+from sweeper.backbones.catalog import has_fixed_size
 from sweeper.backbones.load import restore_weights
 from sweeper.backbones.lora import merged_state
 from sweeper.backbones.stages import Stage, find_stages
@@ -26,6 +27,7 @@ __all__ = [
     "describe_backbone",
     "find_stages",
     "find_weights",
+    "has_fixed_size",
     "merged_state",
     "restore_weights",
     "with_lora",

@@ -67,6 +67,15 @@ def look_up(name: str) -> CatalogEntry:
     )
 
 
+def has_fixed_size(name: str) -> bool:
+    """Whether a backbone is built for images of one size and takes no others.
+
+    Raises:
+        BackboneError: as `look_up`.
+    """
+    return look_up(name).fixed_image_size
+
+
 def pretrained_names(name: str) -> tuple[str, ...]:
     """Returns `architecture.tag` for every tag of the architecture of `name` that has weights."""
     return tuple(sorted(tagged for tagged in get_arch_pretrained_cfgs(name) if is_model_pretrained(tagged)))

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from sweeper.data import ops
-from sweeper.data.crops import random_resized_box, resized
+from sweeper.data.crops import Box, random_resized_box, resized
 from sweeper.data.manifest import Pixels
-from sweeper.data.policies import Policy, policy_named
+from sweeper.data.policies import Change, Policy, policy_named
 from sweeper.spec.training import AugmentSpec
 
 _THREE_AUGMENT_JITTER: Final = 0.3  # DeiT III, table 1
@@ -24,6 +24,29 @@ _JITTERS: Final[tuple[Callable[[Pixels, float], Pixels], ...]] = (
 )
 _ERASE_AREA: Final = (0.02, 1 / 3)
 _ERASE_LOG_RATIO: Final = (math.log(0.3), math.log(1 / 0.3))
+
+
+@dataclass(frozen=True, eq=False)
+class Erasing:
+    """A rectangle and what fills it."""
+
+    top: int
+    left: int
+    noise: Pixels
+    """(height, width, 3)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """All that was drawn for one image. Whoever follows it, OpenCV or batched tensors, makes the same image."""
+
+    box: Box
+    """What is cut out of the stored image and resized to a square."""
+    hflip: bool
+    vflip: bool
+    changes: tuple[Change, ...]
+    """The policy's operations and the colour jitter's, in order."""
+    erasing: Erasing | None
 
 
 @dataclass(frozen=True)
@@ -59,47 +82,70 @@ class Augmenter:
             image: (height, width, 3), not changed.
             rng: where all the randomness comes from.
         """
-        box = random_resized_box(*image.shape[:2], min_scale=self.spec.min_scale, rng=rng)
-        square = _flip(resized(image, box, size=self.image_size), self.spec, rng)
-        square = self.policy(square, rng)
+        return follow(image, self.draw(*image.shape[:2], rng=rng), size=self.image_size)
+
+    def draw(self, height: int, width: int, *, rng: np.random.Generator) -> Recipe:
+        """Draws what becomes of one image of `height` x `width` pixels."""
+        spec = self.spec
+        box = random_resized_box(height, width, min_scale=spec.min_scale, rng=rng)
+        across = spec.hflip > 0 and rng.random() < spec.hflip
+        down = spec.vflip > 0 and rng.random() < spec.vflip
+        changes = self.policy.draw(rng)
         if self.jitter > 0:
-            square = color_jitter(square, self.jitter, rng)
-        if self.spec.erase > 0 and rng.random() < self.spec.erase:
-            square = erase(square, rng)
-        return square
+            changes += draw_jitter(self.jitter, rng)
+        erases = spec.erase > 0 and rng.random() < spec.erase
+        return Recipe(box, across, down, changes, draw_erasing(self.image_size, rng) if erases else None)
 
 
-def color_jitter(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Changes brightness, contrast and saturation, in random order, by factors in [1 - amount, 1 + amount]."""
-    for choice in rng.permutation(len(_JITTERS)):
-        image = _JITTERS[choice](image, rng.uniform(1.0 - amount, 1.0 + amount))
-    return image
+def follow(image: Pixels, recipe: Recipe, *, size: int) -> Pixels:
+    """Follows a recipe with OpenCV.
 
+    Args:
+        image: (height, width, 3), not changed.
+        recipe: drawn for an image of this height and width.
+        size: of the square to make, in pixels.
 
-def erase(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """Fills a random rectangle with random pixels (Zhong et al. 2017; timm's area and aspect ranges).
-
-    The area is 2 % to a third of the image, the aspect ratio 0.3 to 1/0.3; after ten rectangles that do not
-    fit the image is left whole.
+    Returns:
+        The image, (size, size, 3).
     """
-    height, width = image.shape[:2]
+    square = _flip(resized(image, recipe.box, size=size), recipe)
+    for change in recipe.changes:
+        square = change(square)
+    return square if recipe.erasing is None else _erased(square, recipe.erasing)
+
+
+def draw_jitter(amount: float, rng: np.random.Generator) -> tuple[Change, ...]:
+    """Draws changes of brightness, contrast and saturation, in random order, by factors in [1 - amount, 1 + amount]."""
+    return tuple(
+        Change(_JITTERS[one], rng.uniform(1.0 - amount, 1.0 + amount)) for one in rng.permutation(len(_JITTERS))
+    )
+
+
+def draw_erasing(side: int, rng: np.random.Generator) -> Erasing | None:
+    """Draws a rectangle of random pixels (Zhong et al. 2017; timm's area and aspect ranges) in a square of `side`.
+
+    The area is 2 % to a third of the image, the aspect ratio 0.3 to 1/0.3; None after ten rectangles that do
+    not fit.
+    """
     for _ in range(10):
-        area = height * width * rng.uniform(*_ERASE_AREA)
+        area = side * side * rng.uniform(*_ERASE_AREA)
         ratio = math.exp(rng.uniform(*_ERASE_LOG_RATIO))
-        box_height, box_width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < box_height < height and 0 < box_width < width:
-            top, left = int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1))
-            erased = image.copy()
-            noise = rng.integers(0, 256, (box_height, box_width, 3), dtype=np.uint8)
-            erased[top : top + box_height, left : left + box_width] = noise
-            return erased
-    return image
+        height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < height < side and 0 < width < side:
+            top, left = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
+            return Erasing(top, left, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return None
 
 
-def _flip(image: Pixels, spec: AugmentSpec, rng: np.random.Generator) -> Pixels:
-    across = spec.hflip > 0 and rng.random() < spec.hflip
-    down = spec.vflip > 0 and rng.random() < spec.vflip
-    if not across and not down:
+def _erased(image: Pixels, erasing: Erasing) -> Pixels:
+    height, width = erasing.noise.shape[:2]
+    erased = image.copy()
+    erased[erasing.top : erasing.top + height, erasing.left : erasing.left + width] = erasing.noise
+    return erased
+
+
+def _flip(image: Pixels, recipe: Recipe) -> Pixels:
+    if not recipe.hflip and not recipe.vflip:
         return image
-    flipped: Pixels = cv2.flip(image, -1 if across and down else int(across))
+    flipped: Pixels = cv2.flip(image, -1 if recipe.hflip and recipe.vflip else int(recipe.hflip))
     return flipped

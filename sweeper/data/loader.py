@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from sweeper.data.augment import Augmenter
-from sweeper.data.crops import center_box, resized
+from sweeper.data.augment import Augmenter, Recipe, follow
+from sweeper.data.batched import PixelBank, squares_of
 from sweeper.data.manifest import Pixels
 from sweeper.data.mix import Mix, draw_mix
 from sweeper.data.sampling import draw_order, repeats
+from sweeper.data.tta import VIEWS, view_recipes
+from sweeper.spec.evaluation import Tta
 from sweeper.spec.long_tail import Sampler
-from sweeper.spec.training import AugmentSpec
+from sweeper.spec.training import AugmentSpec, ProgressiveSpec
 
 Made = TypeVar("Made")
+SIZE_STEP: Final = 32
+"""Progressive resizing grows in these steps, in pixels: the output stride of most networks."""
 
 
 class Images(Protocol):
@@ -44,7 +48,7 @@ class Batch:
     """Images and labels as they leave the loader, in CPU memory."""
 
     images: torch.Tensor
-    """(B, S, S, 3) uint8 RGB."""
+    """(B, S, S, 3) uint8 RGB; on the device already, where they were made there."""
     labels: torch.Tensor
     """(B,) int64."""
     indices: torch.Tensor
@@ -97,6 +101,12 @@ class TrainLoader:
     """Epochs of the trial, over which the share of hidden metadata falls to 0."""
     sampler: Sampler = "natural"
     """How often each class is shown."""
+    progressive: ProgressiveSpec = field(default_factory=ProgressiveSpec)
+    """Smaller images in the first epochs of the trial."""
+    device: torch.device | None = None
+    """Where batches are augmented as one; None augments each image by itself, with OpenCV."""
+    bank: PixelBank | None = None
+    """The split's images on that device; None sends those of each batch."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -117,6 +127,13 @@ class TrainLoader:
     def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         """Returns which images of the split each batch of epoch `epoch` holds."""
         return self._cut(self._order(epoch))[: len(self)]
+
+    def size_in(self, epoch: int) -> int:
+        """Returns the side of the training images of an epoch, in pixels: it grows in steps of 32."""
+        first, grows_for = self.progressive.image_size, self.progressive.epochs
+        if grows_for == 0 or epoch > grows_for:
+            return self.image_size
+        return first + (self.image_size - first) * (epoch - 1) // grows_for // SIZE_STEP * SIZE_STEP
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         return draw_order(self.split.labels, self.sampler, self._order_rng(epoch))
@@ -142,18 +159,23 @@ class TrainLoader:
             step: which batch of the epoch it is; None leaves it unmixed.
             before: (B,): how often the epoch showed each image before; None says never.
         """
-        augmenter = Augmenter.of(self.augment, image_size=self.image_size)
-        images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
-        pixels = images.numpy()
-        for row, (index, rng) in enumerate(
-            zip(indices.tolist(), self._image_rngs(epoch, indices, before), strict=True)
-        ):
-            pixels[row] = augmenter(self.split.image(index), rng)
+        size = self.size_in(epoch)
+        images = self._augmented(indices, self._image_rngs(epoch, indices, before), size=size)
         batch = _as_batch(self.split, images, indices, metadata=self.metadata_of(epoch, indices))
         if step is None:
             return batch
         mix_rng = self._rng(_Stream.MIX, epoch, step)
-        return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=self.image_size, rng=mix_rng))
+        return replace(batch, mix=draw_mix(self.augment, batch=len(batch), image_size=size, rng=mix_rng))
+
+    def _augmented(
+        self, indices: npt.NDArray[np.int64], rngs: Iterator[np.random.Generator], *, size: int
+    ) -> torch.Tensor:
+        augmenter = Augmenter.of(self.augment, image_size=size)
+        images = [self.split.image(index) for index in indices.tolist()]
+        recipes = [augmenter.draw(*image.shape[:2], rng=rng) for image, rng in zip(images, rngs, strict=True)]
+        if self.bank is not None:
+            return self.bank.squares(indices.tolist(), recipes, size=size)
+        return _made(images, recipes, size=size, device=self.device)
 
     def _image_rngs(
         self, epoch: int, indices: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None
@@ -176,21 +198,34 @@ class TrainLoader:
 
 @dataclass(frozen=True, eq=False)
 class EvalLoader:
-    """All images of a split, in order, each a centre crop; can be iterated any number of times."""
+    """All images of a split, in order, each a centre crop; can be iterated any number of times.
+
+    With test-time augmentation an image is as many rows of a batch as it has views, one behind the other.
+    """
 
     split: Images
     image_size: int
     batch_size: int
+    """Rows in a batch."""
     crop_pct: float = 0.875
     """Side of the crop over the short side of the image, as in timm's data configuration of a model."""
     threads: int = 1
     """Threads that prepare batches ahead; 0 prepares them in the caller."""
     metadata: npt.NDArray[np.float32] | None = None
     """(N, 7): date and place of each image of the split; None where the model takes none."""
+    tta: Tta = "none"
+    """Which views of an image are made."""
+    device: torch.device | None = None
+    """Where batches are made as one; None makes each image by itself, with OpenCV."""
+
+    @property
+    def views(self) -> int:
+        """Rows of an image."""
+        return VIEWS[self.tta]
 
     def __len__(self) -> int:
         """Batches in one pass, the last one perhaps smaller."""
-        return -(-len(self.split) // self.batch_size)
+        return -(-len(self.split) // self._images_a_batch)
 
     def __iter__(self) -> Iterator[Batch]:
         return ahead((partial(self.batch, indices) for indices in self.batches()), self.threads)
@@ -198,18 +233,34 @@ class EvalLoader:
     def batches(self) -> list[npt.NDArray[np.int64]]:
         """Returns which images of the split each batch holds."""
         indices = np.arange(len(self.split))
-        return np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+        return np.split(indices, range(self._images_a_batch, len(indices), self._images_a_batch))
 
     def batch(self, indices: npt.NDArray[np.int64]) -> Batch:
         """Makes a batch from the images at `indices`."""
-        images = torch.empty((len(indices), self.image_size, self.image_size, 3), dtype=torch.uint8)
-        pixels = images.numpy()
-        for row, index in enumerate(indices.tolist()):
+        images, recipes = [], []
+        for index in indices.tolist():
             image = self.split.image(index)
-            box = center_box(*image.shape[:2], share=self.crop_pct)
-            pixels[row] = resized(image, box, size=self.image_size)
-        metadata = None if self.metadata is None else self.metadata[indices]
-        return _as_batch(self.split, images, indices, metadata=metadata)
+            images += [image] * self.views
+            recipes += view_recipes(*image.shape[:2], share=self.crop_pct, tta=self.tta)
+        squares = _made(images, recipes, size=self.image_size, device=self.device)
+        rows = np.repeat(indices, self.views)
+        return _as_batch(self.split, squares, rows, metadata=None if self.metadata is None else self.metadata[rows])
+
+    @property
+    def _images_a_batch(self) -> int:
+        return max(1, self.batch_size // self.views)
+
+
+def _made(
+    images: Sequence[Pixels], recipes: Sequence[Recipe], *, size: int, device: torch.device | None
+) -> torch.Tensor:
+    """Follows recipes, on a device or with OpenCV; returns (B, size, size, 3) uint8."""
+    if device is not None:
+        return squares_of(images, recipes, size=size, device=device)
+    squares = torch.empty((len(images), size, size, 3), dtype=torch.uint8)
+    for row, image, recipe in zip(squares.numpy(), images, recipes, strict=True):
+        row[:] = follow(image, recipe, size=size)
+    return squares
 
 
 def _as_batch(

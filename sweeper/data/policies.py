@@ -14,21 +14,42 @@ from sweeper.data.manifest import Pixels
 from sweeper.spec.training import parse_rand_augment
 
 
+@final
+@dataclass(frozen=True)
+class Change:
+    """One operation with the argument that was drawn for it."""
+
+    op: Callable[..., Pixels]
+    """Of `ops`; by it the batched path finds its own form of the operation."""
+    value: float | None = None
+    """None for an operation without an argument."""
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """Returns the changed image."""
+        return self.op(image) if self.value is None else self.op(image, self.value)
+
+
 class Policy(ABC):
     """Changes one image at random; a pure function of the image and the generator's state."""
 
     @abstractmethod
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """Draws what is done to one image, in order."""
+
     def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         """Returns the changed image, of the same shape; the given one is left as it was."""
+        for change in self.draw(rng):
+            image = change(image)
+        return image
 
 
 @final
 class NoPolicy(Policy):
     """Changes nothing."""
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """Returns the image itself."""
-        return image
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """Draws nothing."""
+        return ()
 
 
 @final
@@ -44,14 +65,14 @@ class Step:
     offset: float = 0.0
     """Added to the drawn value after the sign: 1 for the factors that leave an image as it is at 1."""
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """Draws a value and applies the operation."""
+    def draw(self, rng: np.random.Generator) -> Change:
+        """Draws the argument."""
         if not self.values:
-            return self.op(image)
+            return Change(self.op)
         value = self.values[int(rng.integers(len(self.values)))] if len(self.values) > 1 else self.values[0]
         if self.signed and rng.random() < 0.5:
             value = -value
-        return self.op(image, self.offset + value)
+        return Change(self.op, self.offset + value)
 
 
 @final
@@ -90,12 +111,10 @@ class RandAugment(Policy):
         )
         return cls(steps, num_ops)
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """Draws and applies the operations."""
-        for choice in rng.integers(len(self.steps), size=self.num_ops):
-            if rng.random() < 0.5:
-                image = self.steps[choice](image, rng)
-        return image
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """Draws the operations."""
+        choices = rng.integers(len(self.steps), size=self.num_ops)
+        return tuple(self.steps[choice].draw(rng) for choice in choices if rng.random() < 0.5)
 
 
 def _evenly(last: float) -> tuple[float, ...]:
@@ -125,23 +144,23 @@ _TRIVIAL_WIDE: Final = (
 class TrivialAugment(Policy):
     """TrivialAugment wide (Müller and Hutter 2021), torchvision's table: one operation, one strength."""
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """Draws and applies the operation."""
-        return _TRIVIAL_WIDE[int(rng.integers(len(_TRIVIAL_WIDE)))](image, rng)
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """Draws the operation."""
+        return (_TRIVIAL_WIDE[int(rng.integers(len(_TRIVIAL_WIDE)))].draw(rng),)
 
 
 @final
 class ThreeAugment(Policy):
     """3-Augment (Touvron et al. 2022, DeiT III): grey, solarized or blurred, each as likely as the others."""
 
-    def __call__(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        """Draws and applies one of the three; the blur's sigma is uniform in [0.1, 2] pixels."""
+    def draw(self, rng: np.random.Generator) -> tuple[Change, ...]:
+        """Draws one of the three; the blur's sigma is uniform in [0.1, 2] pixels."""
         choice = int(rng.integers(3))
         if choice == 0:
-            return ops.grayscale(image)
+            return (Change(ops.grayscale),)
         if choice == 1:
-            return ops.solarize(image, 128)
-        return ops.gaussian_blur(image, rng.uniform(0.1, 2.0))
+            return (Change(ops.solarize, 128),)
+        return (Change(ops.gaussian_blur, rng.uniform(0.1, 2.0)),)
 
 
 def policy_named(name: str, *, image_size: int) -> Policy:

@@ -12,7 +12,8 @@ from sweeper.spec.space import Choice, Fixed, IntUniform, LogInt, LogUniform, Pa
 
 _STRUCTURAL = (
     "freeze_depth", "drop_path", "optimizer", "weights", "tune", "cache_features", "teacher", "data.", "backbone_args.",
-    "head.", "probe.", "fixres.", "train.", "augment.mixup", "augment.cutmix", "loss", "label_smoothing",
+    "head.", "probe.", "fixres.", "progressive.", "train.", "augment.mixup", "augment.cutmix", "loss",
+    "label_smoothing",
 )  # fmt: skip
 """Parameters that can make a model impossible to build; the rest are checked by their own ranges."""
 _SIZES = (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from sweeper.spec.model import Section
 
+Tta = Literal["none", "flip", "ten_crop"]
+"""Test-time augmentation: which views of an image are averaged."""
+
 
 class EvalSpec(Section):
     """How a model is evaluated after each epoch."""
 
+    tta: Tta = "none"
+    """Views of an image whose probabilities are averaged: 1, 2 (`flip`) or 10 (`ten_crop`), each at the same cost."""
     head_above: int = Field(default=100, ge=1)
     """Classes with more training images than this are the head of the distribution (Liu et al. 2019)."""
     tail_below: int = Field(default=20, ge=0)

@@ -7,12 +7,16 @@ from typing import Any, get_args
 from sweeper.errors import SpecError
 from sweeper.spec.data import DataSpec
 from sweeper.spec.head import HeadSpec
-from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, TrainSpec
+from sweeper.spec.training import AugmentSpec, FixresSpec, ProbeSpec, ProgressiveSpec, TrainSpec
 
 _DATA_FIELDS = frozenset({"image_size", "store_size"})
 _SHARED_DATA = {name for model in get_args(get_args(DataSpec)[0]) for name in model.model_fields} - _DATA_FIELDS
 """Fields of `data` that are the same for all trials: a trial must not change which images it is judged on."""
-_PHASES = {"probe": frozenset(ProbeSpec.model_fields), "fixres": frozenset(FixresSpec.model_fields)}
+_PHASES = {
+    "probe": frozenset(ProbeSpec.model_fields),
+    "fixres": frozenset(FixresSpec.model_fields),
+    "progressive": frozenset(ProgressiveSpec.model_fields),
+}
 _TRAIN_FIELDS = frozenset(TrainSpec.model_fields) - _PHASES.keys()
 _ALONE = ("backbone", "weights", "seed", "backbone_args")
 _SECTIONS = {
@@ -20,6 +24,7 @@ _SECTIONS = {
     "head": frozenset(HeadSpec.model_fields),
     "train": _TRAIN_FIELDS,
     "augment": frozenset(AugmentSpec.model_fields),
+    "eval": frozenset({"tta"}),  # what the other fields change is what a metric means
 }
 
 

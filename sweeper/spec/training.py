@@ -57,6 +57,15 @@ class FixresSpec(Section):
     """Peak learning rate of these epochs; null takes a tenth of `lr` times `head_lr_scale`."""
 
 
+class ProgressiveSpec(Section):
+    """Progressive resizing (Tan and Le 2021, EfficientNetV2): small images first, which cost less."""
+
+    epochs: int = Field(default=0, ge=0)
+    """How many of the trial's first epochs train on smaller images; 0 turns it off."""
+    image_size: int = Field(default=128, ge=16, le=1024)
+    """Side of the images in the first epoch, in pixels; it grows to `data.image_size` in steps of 32."""
+
+
 class TrainSpec(LongTailSettings):
     """How a trial trains. Every field here can be searched by its bare name, as in `space: {lr: ...}`."""
 
@@ -86,6 +95,8 @@ class TrainSpec(LongTailSettings):
     """A linear probe before fine-tuning."""
     fixres: FixresSpec = FixresSpec()
     """Classifier and last norm tuned at a higher resolution after it."""
+    progressive: ProgressiveSpec = ProgressiveSpec()
+    """Smaller training images in the first epochs."""
     cache_features: int = Field(default=0, ge=0)
     """Augmented views of each image whose outputs of the frozen stages are computed once and kept; 0 keeps none."""
     teacher: str | None = None
@@ -137,3 +148,5 @@ class AugmentSpec(Section):
     """Share of batches that are mixed, where mixup or cutmix is on."""
     hide_metadata: float = Field(default=0.0, ge=0.0, le=1.0)
     """Probability that place and date of an image are hidden in the first epoch; falls linearly to 0 in the last."""
+    batched: bool | None = None
+    """Augment whole batches on the device, not each image with OpenCV; null does so on a GPU, where it is faster."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,8 +52,16 @@ def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Mach
         batch = pending.to_device()
         with machine.autocast():
             logits = forward(*batch.inputs)
-        tally.add(logits.float(), batch.targets)
+        tally.add(averaged(logits.float(), views=feed.views), batch.targets[:: feed.views])
     return tally.scores()
+
+
+def averaged(logits: Tensor, *, views: int) -> Tensor:
+    """Returns logits (B, C) of the mean probabilities of each image's views, given theirs (B x views, C)."""
+    if views == 1:
+        return logits
+    log_shares = F.log_softmax(logits, dim=1).view(-1, views, logits.shape[1])
+    return log_shares.logsumexp(dim=1) - math.log(views)
 
 
 class Tally:

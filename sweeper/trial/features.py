@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, final
 
@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from sweeper.backbones import Backbone, build_backbone
 from sweeper.backbones.cut import Cut, cut
-from sweeper.data import Batch, DeviceBatch
+from sweeper.data import Batch, DeviceBatch, EvalLoader
 from sweeper.errors import SpecError
 from sweeper.paths import CachePaths
 from sweeper.spec.trial import TrialConfig
@@ -49,6 +49,8 @@ def check_cache_features(config: TrialConfig, *, num_classes: int, num_stages: i
         raise SpecError("`cache_features` keeps features of single images; set `augment.mixup` and `cutmix` to 0.")
     if config.train.teacher is not None:
         raise SpecError("A teacher needs the images, which `cache_features` leaves out; give up one of the two.")
+    if config.train.progressive.epochs > 0:
+        raise SpecError("`cache_features` keeps features of one image size; set `progressive.epochs` to 0.")
     for phase in phases:
         _check_cut(phase, num_classes=num_classes)
 
@@ -82,21 +84,28 @@ class FeatureFeed(Feed):
         """Training batches in an epoch."""
         return self.images.batches_per_epoch
 
+    @property
+    def views(self) -> int:
+        """Rows of a validation image."""
+        return self.images.views
+
     def epoch(self, epoch: int) -> Generator[Pending, None, None]:
         """Yields the batches of epoch `epoch`, computing its view first if nobody has."""
         loader, view = self.images.train, self._view(epoch)
         features = self._features(_train_view(view), loader.view(view))
         for indices in loader.batches(epoch):
-            yield self._pending(features, indices, loader.split.labels[indices], loader.metadata_of(epoch, indices))
+            metadata = loader.metadata_of(epoch, indices)
+            yield self._pending(features.rows(indices), loader.split.labels[indices], metadata)
 
     def validation(self) -> Iterator[Pending]:
         """Yields the features of all validation images."""
         loader = self.images.val
-        features = self._features("val", loader)
-        for first in range(0, len(loader.split), loader.batch_size):
-            indices = np.arange(first, min(first + loader.batch_size, len(loader.split)))
+        features = self._features(_val_view(loader), loader)
+        for images in loader.batches():
+            indices = np.repeat(images, loader.views)
+            rows = (images[:, None] * loader.views + np.arange(loader.views)).ravel()
             metadata = None if loader.metadata is None else loader.metadata[indices]
-            yield self._pending(features, indices, loader.split.labels[indices], metadata)
+            yield self._pending(features.rows(rows), loader.split.labels[indices], metadata)
 
     def network(self, model: nn.Module) -> Callable[..., Tensor]:
         """Returns what of `model` comes after the frozen stages, in the mode that it is in now."""
@@ -116,10 +125,17 @@ class FeatureFeed(Feed):
     @cached_property
     def _store(self) -> FeatureStore:
         # Not made before the first batch is asked for: a trial that goes on has its own weights back only then.
-        key = feature_key(self._prefix, self.phase, self.backbone, data=self.data, bf16=self.machine.bf16)
+        train, val = self.images.train, self.images.val
+        key = feature_key(self._prefix, self._resolved, self.backbone, data=self.data, bf16=self.machine.bf16)
         views = {self._view(epoch) for epoch in range(self.phase.first, self.phase.last + 1)}
-        sizes = {_train_view(view): len(self.images.train.split) for view in views}
-        return FeatureStore(self.cache.features(key), views=sizes | {"val": len(self.images.val.split)})
+        sizes = {_train_view(view): len(train.split) for view in views}
+        return FeatureStore(self.cache.features(key), views=sizes | {_val_view(val): len(val.split) * val.views})
+
+    @property
+    def _resolved(self) -> Phase:
+        """The phase, with `augment.batched` as it came to be: the two ways differ by a grey level here and there."""
+        augment = self.phase.config.augment.model_copy(update={"batched": self.images.train.device is not None})
+        return replace(self.phase, config=self.phase.config.model_copy(update={"augment": augment}))
 
     def _features(self, name: str, batches: Iterable[Batch]) -> Features:
         if name not in self._opened:
@@ -135,18 +151,17 @@ class FeatureFeed(Feed):
 
     def _pending(
         self,
-        features: Features,
-        indices: npt.NDArray[np.int64],
+        features: tuple[Tensor, ...],
         labels: npt.NDArray[np.int64],
         metadata: npt.NDArray[np.float32] | None,
     ) -> Pending:
         def to_device() -> DeviceBatch:
             extra = () if metadata is None else (torch.from_numpy(metadata),)
-            inputs = (*features.rows(indices), *extra)
+            inputs = (*features, *extra)
             device = self.machine.device
             return DeviceBatch(tuple(one.to(device) for one in inputs), torch.from_numpy(labels).to(device))
 
-        return Pending(len(indices), to_device)
+        return Pending(len(labels), to_device)
 
 
 def feature_key(prefix: fx.GraphModule, phase: Phase, backbone: Backbone, *, data: str, bf16: bool) -> str:
@@ -181,6 +196,10 @@ def frozen_parameters(backbone: Backbone, phase: Phase) -> frozenset[str]:
 
 def _train_view(view: int) -> str:
     return f"train-{view:04d}"
+
+
+def _val_view(loader: EvalLoader) -> str:
+    return "val" if loader.tta == "none" else f"val-{loader.tta}"
 
 
 def _check_cut(phase: Phase, *, num_classes: int) -> None:

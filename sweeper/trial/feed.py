@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import Final, final
 
+import torch
 from torch import Tensor, nn
 
 from sweeper.backbones import Backbone
@@ -22,8 +23,13 @@ from sweeper.data import (
     TrainLoader,
     TrainStream,
 )
+from sweeper.data.batched import resident_bank
+from sweeper.spec.training import AugmentSpec
 from sweeper.trial.device import Machine
 from sweeper.trial.phases import Phase
+
+_RESIDENT_SHARE: Final = 0.25
+"""Of a GPU's free memory, for the training images; if they need more, those of each batch are sent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +49,18 @@ class Feed(ABC):
     def batches_per_epoch(self) -> int:
         """Training batches in an epoch."""
 
+    @property
+    def views(self) -> int:
+        """Rows of a validation batch that show one image, one behind the other."""
+        return 1
+
     @abstractmethod
     def epoch(self, epoch: int) -> Generator[Pending, None, None]:
         """Yields the training batches of the trial's epoch `epoch`; closing the generator frees its threads."""
 
     @abstractmethod
     def validation(self) -> Iterator[Pending]:
-        """Yields all validation images, each once."""
+        """Yields all validation images, each once, in all of its views."""
 
     @abstractmethod
     def network(self, model: nn.Module) -> Callable[..., Tensor]:
@@ -74,6 +85,11 @@ class ImageFeed(Feed):
         """Training batches in an epoch."""
         return len(self.train)
 
+    @property
+    def views(self) -> int:
+        """Rows of a validation image."""
+        return self.val.views
+
     def epoch(self, epoch: int) -> Generator[Pending, None, None]:
         """Yields the augmented batches of epoch `epoch`."""
         batches = self.train.epoch(epoch)
@@ -84,7 +100,7 @@ class ImageFeed(Feed):
             batches.close()
 
     def validation(self) -> Iterator[Pending]:
-        """Yields centre crops of all validation images."""
+        """Yields centre crops, or other views, of all validation images."""
         return map(self._pending, self.val)
 
     def network(self, model: nn.Module) -> Callable[..., Tensor]:
@@ -107,6 +123,7 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
     """
     config = phase.config
     train, val = images.split("train"), images.split("val")
+    device = _batched_on(config.augment, machine)
     train_loader = TrainLoader(
         train,
         config.augment,
@@ -117,6 +134,8 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
         metadata=train.metadata if backbone.takes_metadata else None,
         epochs=phase.last,
         sampler=config.train.sampler,
+        progressive=config.train.progressive,
+        device=device,
     )
     val_loader = EvalLoader(
         val,
@@ -125,10 +144,14 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
         crop_pct=backbone.crop_pct,
         threads=threads,
         metadata=val.metadata if backbone.takes_metadata else None,
+        tta=config.eval.tta,
+        device=device,
     )
     if isinstance(train, StreamSplit) and isinstance(val, StreamSplit):
         train_loader = TrainStream.of(train_loader, train, shuffle_buffer=config.data.shuffle_buffer)
         val_loader = EvalStream.of(val_loader, val)
+    elif device is not None:
+        train_loader = replace(train_loader, bank=resident_bank(train, device, share=_RESIDENT_SHARE))
     preprocess = Preprocessor(
         mean=rgb(backbone.mean),
         std=rgb(backbone.std),
@@ -137,6 +160,12 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
         channels_last=config.train.channels_last,
     )
     return ImageFeed(train_loader, val_loader, preprocess)
+
+
+def _batched_on(augment: AugmentSpec, machine: Machine) -> torch.device | None:
+    """Returns where whole batches are augmented, None where each image is, with OpenCV."""
+    batched = machine.device.type == "cuda" if augment.batched is None else augment.batched
+    return machine.device if batched else None
 
 
 def rgb(values: tuple[float, ...]) -> tuple[float, float, float]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sweeper.backbones import describe_backbone, has_fixed_size
+from sweeper.data.loader import SIZE_STEP
+from sweeper.errors import SpecError
 from sweeper.spec.data import DataSpec
 from sweeper.spec.training import TrainSpec
 from sweeper.spec.trial import TrialConfig
@@ -85,6 +88,36 @@ def fixres_image_size(config: TrialConfig) -> int:
     """Returns the side of the images that classifier and last norm are tuned for at the end, in pixels."""
     grown = round(config.data.image_size * _FIXRES_GROWTH / _FIXRES_STEP) * _FIXRES_STEP
     return config.train.fixres.image_size or grown
+
+
+def check_progressive(config: TrialConfig, *, num_classes: int) -> None:
+    """Refuses progressive resizing that the epochs, the sizes or the backbone do not allow; builds nothing in memory.
+
+    Raises:
+        SpecError: too many epochs, a first size above the last, or a model that takes images of one size only.
+        BackboneError: the backbone cannot take one of the sizes.
+    """
+    train, full = config.train, config.data.image_size
+    growing, size = train.progressive.epochs, train.progressive.image_size
+    if growing == 0:
+        return
+    if growing + train.fixres.epochs > train.epochs:
+        raise SpecError(
+            f"`progressive.epochs` must leave room for `fixres`, but {growing} and {train.fixres.epochs} epochs are "
+            f"more than the trial's {train.epochs}."
+        )
+    if size > full:
+        raise SpecError(f"`progressive.image_size` must be at most `data.image_size`, {full}, but it is `{size}`.")
+    if has_fixed_size(config.backbone):
+        raise SpecError(
+            f"`progressive` needs a backbone that takes images of any size, but `{config.backbone}` is built for one; "
+            "set `progressive.epochs` to 0."
+        )
+    if train.teacher is not None:
+        raise SpecError("A teacher is built for one image size, which `progressive` changes; give up one of the two.")
+    for smaller in range(size, full, SIZE_STEP):
+        data = config.data.model_copy(update={"image_size": smaller})
+        describe_backbone(config.model_copy(update={"data": data}), num_classes=num_classes)
 
 
 def _with_train(config: TrialConfig, train: TrainSpec) -> TrialConfig:

@@ -23,7 +23,7 @@ from sweeper.trial.label_losses import check_loss, label_loss
 from sweeper.trial.learner import Learner
 from sweeper.trial.loss import Criterion
 from sweeper.trial.optimizer import check_optimizer
-from sweeper.trial.phases import Phase, phases_of, stored_data
+from sweeper.trial.phases import Phase, check_progressive, phases_of, stored_data
 from sweeper.trial.teacher import check_teacher, open_teacher
 from sweeper.trial.training import Training
 
@@ -128,6 +128,7 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
     stages = describe_backbone(config, num_classes=len(classes)).stages
     for phase in phases_of(config, num_stages=len(stages)):
         describe_backbone(phase.config, num_classes=len(classes))
+    check_progressive(config, num_classes=len(classes))
     check_cache_features(config, num_classes=len(classes), num_stages=len(stages))
 
 

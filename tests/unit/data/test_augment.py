@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.data.augment import Augmenter, color_jitter, erase
+from sweeper.data.augment import Augmenter, draw_erasing, draw_jitter
 from sweeper.data.manifest import Pixels
 from sweeper.spec.training import AugmentSpec
 
@@ -34,20 +34,39 @@ def test_a_flip_happens_as_often_as_asked(photo: Pixels) -> None:
     assert 65 < flipped < 135
 
 
-def test_erasing_fills_one_rectangle_with_noise(photo: Pixels) -> None:
+def test_erasing_draws_rectangles_of_noise_that_fit_in() -> None:
+    drawn = [draw_erasing(100, np.random.default_rng(seed)) for seed in range(300)]
+    for erasing in drawn:
+        assert erasing is not None
+        height, width = erasing.noise.shape[:2]
+        assert 0.015 < height * width / 10_000 < 0.35
+        assert 0.25 < height / width < 4
+        assert 0 <= erasing.top <= 100 - height
+        assert 0 <= erasing.left <= 100 - width
+        assert 110 < erasing.noise.mean() < 145
+    assert len({(erasing.top, erasing.left) for erasing in drawn if erasing}) > 200
+
+
+def test_erasing_fills_its_rectangle_and_nothing_else() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
-    for seed in range(50):
-        changed = erase(image, np.random.default_rng(seed)).max(axis=2) > 0
-        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-        area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
-        assert 0.015 < area / 10_000 < 0.35
-        assert changed.sum() > 0.99 * area
+    changed = _augment(image, 3, erase=1.0)
+    assert changed.shape == (48, 48, 3)
+    rows, columns = np.flatnonzero(changed.any(axis=(1, 2))), np.flatnonzero(changed.any(axis=(0, 2)))
+    inside = changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].max(axis=2) > 0
+    assert inside.mean() > 0.99
     assert not image.any()
 
 
 def test_color_jitter_stays_within_its_amount() -> None:
     grey = np.full((8, 8, 3), 100, np.uint8)
-    means = [color_jitter(grey, 0.3, np.random.default_rng(seed)).mean() for seed in range(300)]
+    means = []
+    for seed in range(300):
+        changed = grey
+        for change in draw_jitter(0.3, np.random.default_rng(seed)):
+            assert change.value is not None
+            assert 0.7 <= change.value <= 1.3
+            changed = change(changed)
+        means.append(changed.mean())
     assert 70 <= min(means) < 75
     assert 125 < max(means) <= 130
 

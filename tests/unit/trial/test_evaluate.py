@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, top_k_accuracy_score
 
 from sweeper.trial.class_counts import ClassCounts
-from sweeper.trial.evaluate import Tally
+from sweeper.trial.evaluate import Tally, averaged
 
 
 def counts(*images: int) -> ClassCounts:
@@ -113,3 +113,11 @@ def test_nothing_is_adjusted_where_classes_are_alike() -> None:
     scores = tally(logits, labels, batch=64, of=counts(*[50] * 6)).scores()
     assert scores.tau == 0.0
     assert (scores.top1_adjusted, scores.balanced_accuracy_adjusted) == (scores.top1, scores.balanced_accuracy)
+
+
+def test_the_views_of_an_image_are_averaged_as_probabilities() -> None:
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)) * 3
+    expected = torch.stack([logits[2 * row : 2 * row + 2].softmax(1).mean(0) for row in range(3)])
+    torch.testing.assert_close(averaged(logits, views=2).softmax(1), expected)
+    torch.testing.assert_close(averaged(logits, views=2).exp(), expected)  # normalised: a loss can be taken of them
+    assert averaged(logits, views=1) is logits

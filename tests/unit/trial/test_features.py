@@ -17,6 +17,7 @@ from sweeper.backbones import build_backbone
 from sweeper.errors import BackboneError, SpecError
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import EpochMetrics
+from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.feature_store import FeatureStore, ViewManifest
 from sweeper.trial.features import check_cache_features
@@ -53,6 +54,20 @@ def test_with_a_view_for_each_epoch_the_training_is_the_one_without(
         assert with_.train_loss == pytest.approx(without.train_loss, abs=1e-4)
         assert with_.val_loss == pytest.approx(without.val_loss, abs=1e-4)
     assert {name.partition("/")[2] for name in views(runtime)} == {"train-0001", "train-0002", "train-0003", "val"}
+
+
+def test_a_sampler_and_views_of_test_images_go_with_kept_features(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path
+) -> None:
+    """Four classes of one size: a balanced sampler then shows each image once, as a kept view does."""
+    train = {"epochs": 2, "freeze_depth": 2, "sampler": "balanced"}
+    plain = make_config(train=train, augment={"policy": "trivial"}, eval=EvalSpec(tta="flip"))
+    kept = make_config(train=train | {"cache_features": 2}, augment={"policy": "trivial"}, eval=EvalSpec(tta="flip"))
+    pairs = zip(run(plain, tmp_path / "plain", runtime), run(kept, tmp_path / "kept", runtime), strict=True)
+    for without, with_ in pairs:
+        assert with_.train_loss == pytest.approx(without.train_loss, abs=1e-4)
+        assert with_.val_loss == pytest.approx(without.val_loss, abs=1e-4)
+    assert "val-flip" in {name.partition("/")[2] for name in views(runtime)}
 
 
 @pytest.fixture
@@ -96,6 +111,7 @@ def test_whatever_acts_on_features_keeps_them_apart(
         {"train": train | {"freeze_depth": 3}},
         {"train": train | {"precision": "bf16"}},
         {"augment": {"hflip": 0.5}},
+        {"augment": {"batched": True}},
         {"seed": 1},
         {"weights": str(weights)},
         {"backbone_args": {"act_layer": "gelu"}},
