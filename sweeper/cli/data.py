@@ -26,11 +26,23 @@ def command() -> None:
 @options.space_file
 @options.overrides
 @options.as_json
-def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Describe the images of FILE (a search space file, or a folder of images): classes, counts, sizes."""
-    from sweeper.data import describe
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw classes, sizes and augmented images as PNG files into this folder.",
+)
+@click.option(
+    "--few", type=click.IntRange(min=1), default=10, show_default=True, help="Name classes with fewer training images."
+)
+def info(file: Path, overrides: tuple[str, ...], as_json: bool, out: Path | None, few: int) -> None:
+    """Describe the images of FILE (a search space file, or a folder of images): classes, counts, sizes, gaps."""
+    from sweeper.data import Survey, draw_overview
 
-    description = describe(options.data_of(file, overrides))
+    data, augment, groups = options.images_of(file, overrides)
+    survey = Survey.of(data)
+    description = survey.describe(few=few)
+    drawn = draw_overview(survey, augment, groups, out) if out is not None else ()
     if as_json:
         options.echo_json(description)
         return
@@ -51,11 +63,13 @@ def info(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         )
     Console().print(table)
     click.echo(f"The largest class has {description.imbalance:.1f} times the training images of the smallest.")
-    for note in description.notes:
+    for note in (*description.notes, *description.missing):
         click.echo(note)
     if description.unreadable:
         Console().print(unreadable_table(description.unreadable))
     click.echo(f"Data {description.fingerprint}, split {description.split_fingerprint}.")
+    for path in drawn:
+        click.echo(f"Drawn: `{path}`")
 
 
 @command.command("prepare")

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from sweeper.spec import load_spec
 from sweeper.spec.data import DataSpec, FolderData
+from sweeper.spec.evaluation import EvalSpec
+from sweeper.spec.training import AugmentSpec
 
 space_file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 sweep_name = click.argument("sweep", metavar="SWEEP")
@@ -30,9 +32,15 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 def data_of(file: Path, overrides: Sequence[str]) -> DataSpec:
     """Returns the `data:` section of a search space file, or one for a folder of images."""
+    return images_of(file, overrides)[0]
+
+
+def images_of(file: Path, overrides: Sequence[str]) -> tuple[DataSpec, AugmentSpec, EvalSpec]:
+    """Returns what a search space file says of its images; for a folder of images the defaults."""
     if file.is_dir():
-        return FolderData(source="folder", root=file.absolute())
-    return load_spec(file, overrides).data
+        return FolderData(source="folder", root=file.absolute()), AugmentSpec(), EvalSpec()
+    spec = load_spec(file, overrides)
+    return spec.data, spec.augment, spec.eval
 
 
 def echo_json(value: BaseModel | Sequence[BaseModel]) -> None:

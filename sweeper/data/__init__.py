@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.data.build import prepare_images
 from sweeper.data.cache import ImageCache, ImageSplit, open_cache
-from sweeper.data.describe import DataDescription, describe
+from sweeper.data.describe import DataDescription, Survey, describe
 from sweeper.data.device import DeviceBatch, Preprocessor
 from sweeper.data.duplicates import (
     DuplicateReport,
@@ -20,6 +20,7 @@ from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Observation, Sample, Split
 from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
+from sweeper.data.overview import draw_overview
 from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
 from sweeper.data.stream import EvalStream, StreamSplit, TrainStream
@@ -44,12 +45,14 @@ __all__ = [
     "Sample",
     "Split",
     "StreamSplit",
+    "Survey",
     "TrainLoader",
     "TrainStream",
     "TwinCounts",
     "TwinPair",
     "count_twins",
     "describe",
+    "draw_overview",
     "open_cache",
     "open_duplicates",
     "open_images",

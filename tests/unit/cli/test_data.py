@@ -88,3 +88,12 @@ def test_fetch_states_the_terms_and_waits_for_their_acceptance(sweeper: Sweeper,
         "sweeper: The terms above must be accepted before anything is fetched; add `--accept-licence`.\n"
     )
     assert not (tmp_path / "inat").exists()
+
+
+def test_info_draws_into_a_folder(sweeper: Sweeper, photos: Path, tmp_path: Path) -> None:
+    answer = sweeper("data", "info", str(photos), "--out", "pictures", "--few", "9")
+    assert answer.code == 0
+    assert "2 classes have fewer than 9 training images: `cap` (8), `stem` (8)." in answer.out
+    for name in ("augmented.png", "classes.png", "sizes.png"):
+        assert f"Drawn: `pictures/{name}`" in answer.out
+        assert (tmp_path / "pictures" / name).read_bytes().startswith(b"\x89PNG")

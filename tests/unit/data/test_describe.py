@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeper.data import describe
+from sweeper.data import Survey, describe
 from sweeper.data.describe import DataDescription, Spread
 from sweeper.spec.data import DigitsData, FolderData
 
@@ -44,3 +44,17 @@ def test_the_digits_are_described_and_survive_json() -> None:
     assert description.splits[0].width == Spread(min=8, median=8, max=8)
     assert description.imbalance < 1.1
     assert DataDescription.model_validate_json(description.model_dump_json()) == description
+
+
+def test_what_a_sweep_has_to_do_without_is_told(image_folder: Path, write_images: WriteImages, tmp_path: Path) -> None:
+    for name in ("eel", "fox"):
+        write_images(image_folder / "train" / name, 10)
+    places = tmp_path / "places.csv"
+    lines = ["image,latitude,longitude,date", "train/cat/0.jpg,1,2,2017-05-31", "val/cat/0.jpg,1,,2017-05-31"]
+    places.write_text("\n".join(lines) + "\n")
+    spec = FolderData(source="folder", root=image_folder, metadata=places)
+    assert Survey.of(spec).describe(few=10).missing == (
+        "2 classes have fewer than 10 training images: `dog` (5), `cat` (9).",
+        "2 classes have no val images: `eel`, `fox`.",
+        "38 of 39 images have no place, 37 no date.",
+    )
