@@ -14,6 +14,9 @@ from sweeper.search.curves.space import Floats, Space
 _UNIFORM: Final = 400
 _LOCAL: Final = 150
 _TOP: Final = 5
+# How far candidates lie from the points they are drawn around: standard deviations in the unit cube, from and to.
+_WIDE: Final = (0.02, 0.25)
+_NARROW: Final = (0.005, 0.1)
 _LOG_2PI: Final = float(np.log(2 * np.pi))
 
 Weigh = Callable[[Floats], Floats]
@@ -28,15 +31,15 @@ def best_candidate(
     Candidates are drawn over the whole space and around the points of which most is expected; then around
     the best of these.
     """
-    candidates = space.settled(
-        np.concatenate(
-            [rng.random((_UNIFORM, len(space.axes))), around(space, model.top(_TOP), _LOCAL, (0.02, 0.25), rng)]
-        ),
-        given,
-    )
+    wide = np.concatenate([rng.random((_UNIFORM, len(space.axes))), around(space, model.top(_TOP), _LOCAL, _WIDE, rng)])
+    candidates = space.settled(wide, given)
     scores = log_improvement(model, candidates) + weigh(candidates)
-    best: Floats = candidates[int(np.argmax(scores))]
-    return best
+    best = candidates[np.argsort(-scores, kind="stable")[:_TOP]]
+    near = space.settled(around(space, best, _LOCAL, _NARROW, rng), given)
+    candidates = np.concatenate([candidates, near])
+    scores = np.concatenate([scores, log_improvement(model, near) + weigh(near)])
+    winner: Floats = candidates[int(np.argmax(scores))]
+    return winner
 
 
 def around(space: Space, centres: Floats, count: int, reach: tuple[float, float], rng: np.random.Generator) -> Floats:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from sweeper.search.curves.space import Floats
 
+Indices = NDArray[np.intp]
+
 _JITTER: Final = 1e-6
 _SQRT5: Final = math.sqrt(5)
 # Log-normal beliefs (mean, standard deviation of the log) about length scales, amplitude and noise.
@@ -133,11 +135,14 @@ def fit_kernel(kernel: Kernel, rows: Rows, y: Floats, *, steps: int) -> Kernel:
     from scipy.optimize import minimize
 
     groups = len(kernel.theta) - 2
-    squares = np.empty((groups, len(y), len(y)))
-    for group in range(groups):
-        columns = rows.x[:, kernel.groups == group]
-        squares[group] = ((columns[:, None, :] - columns[None, :, :]) ** 2).sum(-1)
-    target = _Target(squares.reshape(groups, -1), kernel.likeness[rows.task[:, None], rows.task[None, :]], y)
+    pairs = np.tril_indices(len(y), -1)
+    squares = np.stack(
+        [
+            ((rows.x[pairs[0]][:, columns] - rows.x[pairs[1]][:, columns]) ** 2).sum(1)
+            for columns in (kernel.groups == group for group in range(groups))
+        ]
+    )
+    target = _Target(pairs, squares, kernel.likeness[rows.task[pairs[0]], rows.task[pairs[1]]], y)
     bounds = [_LENGTH_BOUNDS] * groups + [_AMPLITUDE_BOUNDS, _NOISE_BOUNDS]
     found = minimize(
         target,
@@ -157,38 +162,37 @@ def first_kernel(groups: NDArray[np.intp], likeness: Floats) -> Kernel:
 
 
 class _Target:
-    """Negative log posterior of theta, with its gradient."""
+    """Negative log posterior of theta, with its gradient; works on the pairs of rows below the diagonal."""
 
-    def __init__(self, squares: Floats, likeness: Floats, y: Floats) -> None:
+    def __init__(self, pairs: tuple[Indices, Indices], squares: Floats, likeness: Floats, y: Floats) -> None:
         from scipy.linalg import lapack
 
         self._lapack = lapack
-        self._squares, self._likeness, self._y = squares, likeness, y
+        self._pairs, self._squares, self._likeness, self._y = pairs, squares, likeness, y
         groups = len(squares)
         self._middle = np.array([_LENGTH[0]] * groups + [_AMPLITUDE[0], _NOISE[0]])
         self._spread = np.array([_LENGTH[1]] * groups + [_AMPLITUDE[1], _NOISE[1]])
 
     def __call__(self, theta: Floats) -> tuple[float, Floats]:
-        size = len(self._y)
         inverse_squares = np.exp(-2 * theta[:-2])
-        shape, slope = _matern((inverse_squares @ self._squares).reshape(size, size))
-        scale = math.exp(theta[-2]) * self._likeness
-        signal = scale * shape
-        covariance = signal.copy()
-        covariance[np.diag_indices(size)] += math.exp(theta[-1]) + _JITTER
-        factor, failed = self._lapack.dpotrf(covariance, lower=1, overwrite_a=1)
+        amplitude, noise = math.exp(theta[-2]), math.exp(theta[-1])
+        shape, slope = _matern(inverse_squares @ self._squares)
+        covariance = np.diag(np.full(len(self._y), amplitude + noise + _JITTER))
+        covariance[self._pairs] = amplitude * self._likeness * shape
+        factor, failed = self._lapack.dpotrf(covariance, lower=1)
         if failed:
             return 1e10, np.zeros_like(theta)
         weights, _ = self._lapack.dpotrs(factor, self._y, lower=1)
         inverse, _ = self._lapack.dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
         off = (theta - self._middle) / self._spread
         value = 0.5 * float(self._y @ weights) + float(np.log(np.diag(factor)).sum()) + 0.5 * float(off @ off)
-        pull = 0.5 * (inverse - np.outer(weights, weights))
+        # How the value answers to each covariance: half the inverse less the weights' products, and each pair twice.
+        pull = amplitude * self._likeness * (inverse[self._pairs] - weights[self._pairs[0]] * weights[self._pairs[1]])
+        own = 0.5 * float(np.trace(inverse) - weights @ weights)
         gradient = np.empty_like(theta)
-        gradient[:-2] = inverse_squares * (self._squares @ (pull * scale * slope).ravel())
-        gradient[-2] = (pull * signal).sum()
-        gradient[-1] = math.exp(theta[-1]) * np.trace(pull)
+        gradient[:-2] = inverse_squares * (self._squares @ (pull * slope))
+        gradient[-2] = float(pull @ shape) + amplitude * own
+        gradient[-1] = noise * own
         return value, gradient + off / self._spread
 
 

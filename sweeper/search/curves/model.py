@@ -62,7 +62,9 @@ class CurveModel:
         known = np.concatenate([features, *(block.x[:, :-1] for block in blocks[1:])])
         self._known = np.concatenate([self.points, *(space.coordinates(points) for points, _, _ in others)])
         self._known_means = process.mean(self._rows(known, np.ones(len(known)), 0))
-        self.best: Final = float(self._known_means.max(initial=-np.inf))
+        # Before the first trial of this sweep, the points of earlier ones stand in for its own.
+        own = self._known_means[: len(seen)] if len(seen) else self._known_means
+        self.best: Final = float(own.max(initial=-np.inf))
         """The highest end that is expected of a point tried before, standardised."""
         running = np.array([trial.state is TrialState.RUNNING for trial in seen], dtype=bool)
         if running.any():
