@@ -4,9 +4,8 @@
     python benchmarks/search.py --toy
     python benchmarks/search.py --speed
 
-Curves come from the YAHPO-LCBench surrogate (Pfisterer et al., 2022): 7 parameters, 52 epochs, validation accuracy of 8
-data sets. Every simulated sweep is a real Optuna study with the sampler and stop rule that `sweeper` makes of a spec,
-its workers in virtual time, an epoch one unit. Trials report at the rungs 2, 6, 18 and at the end.
+Curves come from the YAHPO-LCBench surrogate (Pfisterer et al., 2022): validation accuracy of 8 data sets. A simulated
+sweep is a real Optuna study with sweeper's sampler and stop rule, workers in virtual time; trials report at the rungs.
 """
 
 from __future__ import annotations
@@ -39,13 +38,9 @@ from sweeper.spec import SweepSpec
 
 Floats = NDArray[np.float64]
 Point = Mapping[str, ParamValue]
-
 EPOCHS: Final = 52
 STEPS: Final = (2, 6, 18, EPOCHS)
-BUDGETS: Final = (5.0, 12.5, 25.0)
-"""In full trainings."""
-REFERENCE: Final = 1500
-"""Random points whose final values give the scale of the regret."""
+BUDGETS: Final = (5.0, 12.5, 25.0)  # full trainings
 SPACE: Final = {
     "batch_size": {"log_int": [16, 512]},
     "learning_rate": {"log": [1e-4, 0.1]},
@@ -98,11 +93,10 @@ class Run:
     """One simulated sweep."""
 
     ends: list[tuple[float, float]] = field(default_factory=list)
-    """(epochs or seconds spent by all workers, final value) of each trial that reached its end."""
+    """(epochs or seconds spent by all workers, final value) of each finished trial."""
     backbones: list[str] = field(default_factory=list)
     trials: int = 0
-    milliseconds: float = 0.0
-    """CPU time of a suggestion, mean."""
+    milliseconds: float = 0.0  # CPU time of a suggestion, mean
 
     def best(self, spent: float, least: float) -> float:
         """Returns the best final value within a budget."""
@@ -146,9 +140,8 @@ def simulate(problem: Problem, method: Method, seed: int, *, workers: int, budge
     while queue and queue[0][0] * workers <= budget:
         now, _, at = heapq.heappop(queue)
         if _goes_on(problem, study, judge, at):
-            gap = problem.steps[at.step + 1] - problem.steps[at.step]
-            at.step += 1
-            order += 1
+            at.step, order = at.step + 1, order + 1
+            gap = problem.steps[at.step] - problem.steps[at.step - 1]
             heapq.heappush(queue, (now + gap * (at.seconds or 1.0), order, at))
             continue
         if at.step == len(problem.steps) - 1:
@@ -177,7 +170,7 @@ def _goes_on(problem: Problem, study: optuna.Study, judge: optuna.Study, at: _Ru
 class Surrogate:
     """Learning curves of one data set of LCBench."""
 
-    steps = STEPS
+    steps: tuple[int, ...] = STEPS
 
     def __init__(self, folder: Path, instance: str) -> None:
         import onnxruntime
@@ -187,7 +180,7 @@ class Surrogate:
         self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
         self._category = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"][instance]
         space = Space(self.spec(METHODS["random"], 0))
-        rows = space.settled(np.random.default_rng(0).random((REFERENCE, len(space.axes))))
+        rows = space.settled(np.random.default_rng(0).random((1500, len(space.axes))))
         ends = self._curves([space.point(row) for row in rows])[:, -1]
         self.worst, self.top = float(ends.min()), float(ends.max())
 
@@ -223,8 +216,7 @@ def instances(folder: Path, first: int) -> list[str]:
     return [str(name) for p in parameters if p["name"] == "OpenML_task_id" for name in p["choices"][first::4][:8]]
 
 
-Key = tuple[str, str, int, int]
-"""(instance, method, workers, seed)."""
+Key = tuple[str, str, int, int]  # instance, method, workers, seed
 
 
 def all_runs(problems: Mapping[str, Surrogate], keys: Sequence[Key], results: Path | None) -> dict[Key, Run]:
@@ -292,16 +284,12 @@ def speed_table() -> Iterator[str]:
     yield "|---|---|---|"
     for count in (50, 100, 200, 300):
         rng = np.random.default_rng(count)
-        rows = search.space.settled(rng.random((count, len(search.space.axes))))
-        seen = []
-        for number, point in enumerate(map(search.space.point, rows)):
+        seen = list[Observation]()
+        for number, row in enumerate(search.space.settled(rng.random((count, len(search.space.axes))))):
             last = int(rng.choice([1, 3, 9], p=[2 / 3, 2 / 9, 1 / 9]))
             reports = tuple((e, float(rng.normal())) for e in (1, 3, 9) if e <= last)
-            seen.append(
-                Observation(
-                    number, records.TrialState.COMPLETE if last == 9 else records.TrialState.STOPPED, point, reports
-                )
-            )
+            state = records.TrialState.COMPLETE if last == 9 else records.TrialState.STOPPED
+            seen.append(Observation(number, state, search.space.point(row), reports))
         search.suggest(count, seen, {})
         clock = time.process_time()
         for number in range(count, count + 5):
@@ -312,7 +300,7 @@ def speed_table() -> Iterator[str]:
 class Toy:
     """Four backbones with learning rates of their own; `large` is the best by little and costs eight times as much."""
 
-    steps = (1, 3, 9)
+    steps: tuple[int, ...] = (1, 3, 9)
     tops: Final = {"small": 0.86, "medium": 0.90, "large": 0.91, "weak": 0.75}
     rates: Final = {"small": -2.5, "medium": -3.5, "large": -4.5, "weak": -3.0}
 
@@ -372,11 +360,11 @@ def toy_tables(seeds: int) -> Iterator[str]:
     budgets = (150, 300, 600)
     yield "| `large` costs 8 times as much | " + " | ".join(f"regret at {b} s" for b in budgets) + " | trials |"
     yield "|---" * (2 + len(budgets)) + "|"
-    for name, method in (
-        ("random", Method("random")),
-        ("curves, `cost_aware: false`", Method("curves", search={"trials": 200, "cost_aware": False})),
-        ("curves, `cost_aware: true`", Method("curves", search={"trials": 200, "cost_aware": True})),
-    ):
+    methods = {"random": Method("random", search={"trials": 200})}
+    for aware in (False, True):
+        search = {"trials": 200, "cost_aware": aware}
+        methods[f"curves, `cost_aware: {str(aware).lower()}`"] = Method("curves", search=search)
+    for name, method in methods.items():
         runs = [simulate(Toy(s, timed=True), method, s, workers=1, budget=budgets[-1]) for s in range(seeds)]
         cells = [_cell([max(Toy.tops.values()) - run.best(b, 0.7) for run in runs]) for b in budgets]
         yield f"| {name} | {' | '.join(cells)} | {np.mean([run.trials for run in runs]):.0f} |"
@@ -391,9 +379,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="12 by default, 20 for --toy")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument(
-        "--tuning", action="store_true", help="the instances that defaults were chosen on, not those reported"
-    )
+    parser.add_argument("--tuning", action="store_true", help="the instances that defaults were chosen on")
     parser.add_argument("--results", type=Path, help="a file that keeps finished runs, to go on after an interruption")
     parser.add_argument("--toy", action="store_true", help="the conditional space of four backbones instead")
     parser.add_argument("--speed", action="store_true", help="the time of a suggestion instead")
@@ -406,8 +392,7 @@ def main() -> None:
         return
     names = instances(asked.yahpo, first=0 if asked.tuning else 1)
     problems = {name: Surrogate(asked.yahpo, name) for name in names}
-    seeds = range(asked.seeds or 12)
-    keys = [(n, m, w, s) for w in asked.workers for m in asked.methods for s in seeds for n in names]
+    keys = [(n, m, w, s) for s in range(asked.seeds or 12) for w in asked.workers for m in asked.methods for n in names]
     print(*lcbench_table(problems, all_runs(problems, keys, asked.results)), sep="\n", flush=True)
 
 

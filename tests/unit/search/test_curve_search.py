@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ def make_spec(trials: int = 40, space: dict[str, Any] = SPACE, epochs: int = 18,
 
 def height(point: Point) -> float:
     """Best at lr 1e-2 and layer_decay 0.7."""
-    return 1 - (np.log10(float(point["lr"] or 0)) + 2) ** 2 - (float(point["layer_decay"] or 0) - 0.7) ** 2
+    return 1 - (math.log10(float(point["lr"] or 0)) + 2) ** 2 - (float(point["layer_decay"] or 0) - 0.7) ** 2
 
 
 def seen(

@@ -20,8 +20,15 @@ SPACE: dict[str, Any] = {
     "ema": {"fixed": 0.99},
 }
 OVERRIDES = {"davit": {"space": {"lr": {"log": [1e-6, 1e-5]}, "augment.policy": {"choice": ["3a"]}}}}
-DAVIT = {"backbone": "davit", "lr": 2e-6, "batch_size": 64, "freeze_depth": 3, "augment.policy": "3a", "augment.mixup": 0.1, "ema": 0.99}  # fmt: skip
-VIT = {"backbone": "vit", "lr": 1e-2, "batch_size": 8, "freeze_depth": 0, "augment.policy": "none", "ema": 0.99}
+DAVIT: dict[str, Any] = {"backbone": "davit", "lr": 2e-6, "batch_size": 64, "freeze_depth": 3, "augment.policy": "3a", "augment.mixup": 0.1, "ema": 0.99}  # fmt: skip
+VIT: dict[str, Any] = {
+    "backbone": "vit",
+    "lr": 1e-2,
+    "batch_size": 8,
+    "freeze_depth": 0,
+    "augment.policy": "none",
+    "ema": 0.99,
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +40,7 @@ def space() -> Space:
 
 @pytest.mark.parametrize("point", [DAVIT, VIT])
 def test_a_point_comes_back_as_it_was(space: Space, point: dict[str, Any]) -> None:
-    found = space.point(space.coordinates([point])[0])
-    assert found == {**point, "lr": pytest.approx(point["lr"]), "augment.mixup": pytest.approx(0.1)} if "augment.mixup" in point else {**point, "lr": pytest.approx(point["lr"])}  # fmt: skip
+    assert space.point(space.coordinates([point])[0]) == pytest.approx(point)
 
 
 def test_every_draw_is_a_point_that_can_be(space: Space) -> None:
