@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sweeper.spec.model import Section
 from sweeper.spec.split import SplitSpec
@@ -33,6 +33,13 @@ class _DataSection(Section):
     beginning. For data larger than the disk; slower, and `cache_features` and `sampler` cannot be had."""
     shuffle_buffer: int = Field(default=2048, ge=1)
     """With `stream`, how many images are read ahead, as the bytes of their files, for the next to be drawn from."""
+
+    @model_validator(mode="after")
+    def twins_can_be_known(self) -> Self:
+        """Duplicates are found among decoded images, which a stream does not keep."""
+        if self.stream and self.split.duplicates == "drop":
+            raise ValueError("`split.duplicates: drop` needs decoded images, but got `stream: true`, which keeps none")
+        return self
 
     @property
     def stored_short_side(self) -> int:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sweeper.errors import SpecError
 from sweeper.spec import SweepSpec
 from sweeper.spec.checks import require_valid
+from sweeper.spec.data import DigitsData
 from sweeper.spec.sentences import sentence
 from sweeper.spec.split import SplitSpec
 
@@ -33,6 +34,14 @@ def test_a_split_that_cannot_be_meant_is_told(asked: dict[str, Any], message: st
     with pytest.raises(ValidationError) as caught:
         SplitSpec.model_validate(asked)
     assert sentence(caught.value.errors()[0], root=SplitSpec) == message
+
+
+def test_twins_cannot_be_dropped_from_a_stream() -> None:
+    with pytest.raises(ValidationError) as caught:
+        DigitsData.model_validate({"source": "digits", "stream": True, "split": {"duplicates": "drop"}})
+    assert sentence(caught.value.errors()[0]) == (
+        "`split.duplicates: drop` needs decoded images, but got `stream: true`, which keeps none."
+    )
 
 
 @pytest.mark.parametrize("place", ["space", "points", "overrides"])
