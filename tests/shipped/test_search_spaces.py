@@ -12,6 +12,8 @@ import pytest
 from sweeper.backbones.catalog import look_up
 from sweeper.backbones.families import find_names
 from sweeper.paths import CachePaths, TrialPaths
+from sweeper.planning.machine import Place
+from sweeper.planning.make import PlanOptions, make_plan
 from sweeper.search import open_ledger
 from sweeper.spec import load_spec, resolve
 from sweeper.trial.run import Runtime, run_trial
@@ -97,3 +99,18 @@ def test_the_first_points_of_a_shipped_file_train(name: str, tmp_path: Path) -> 
         assert [metrics.epoch for metrics in history] == list(range(1, config.train.epochs + 1))
         trained.append(config.backbone)
     assert trained == list(spec.backbones)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_shipped_file_is_planned_without_its_images(file: Path, tmp_path: Path) -> None:
+    small = ["weights=random", *SHRUNK.get(file.name, [])]
+    if file.name in SHRUNK and "data.image_size=56" not in small:
+        small.append("data.image_size=64")
+    spec = load_spec(file, [*small, f"data.root={tmp_path}/nowhere"] if "quickstart" not in file.name else small)
+    place = Place(device="cpu", title="CPU", threads=1, slots=1, gpus=0, memory_mb=65536, bf16=False)
+    plan = make_plan(spec, place, CachePaths(tmp_path), PlanOptions(measure=False, draws=0))
+    assert plan.problems == ()
+    assert [one.backbone for one in plan.backbones] == list(spec.backbones)
+    assert all(one.memory_mb > 0 and one.gflops > 0 for one in plan.backbones)
+    assert plan.rungs[-1].trials <= plan.rungs[0].trials <= spec.search.trials
+    assert plan.hours is None
