@@ -51,7 +51,7 @@ bench: setup
 ## Pin the newest versions that fit together, for Python 3.11 to 3.13 on Linux and macOS.
 lock:
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
-		--extra dev --extra cluster pyproject.toml -o requirements.lock
+		--extra dev --extra sweep --extra export --extra cluster pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .venv-uv .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -51,6 +51,10 @@ class BackboneError(InputError):
     """A backbone is unknown, cannot be built as asked, or its weights cannot be had."""
 
 
+class ModelError(InputError):
+    """A trained model's folder or file cannot be opened, or cannot be exported as asked."""
+
+
 class ResourceError(InputError):
     """The machine or cluster cannot give a trial what `resources:` asks for."""
 

@@ -37,6 +37,43 @@ class TrialPaths:
 
 
 @dataclass(frozen=True)
+class ModelPaths:
+    """The folder of an exported model."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """What the model is, as JSON that timm reads too."""
+        return self.root / "config.json"
+
+    @property
+    def weights(self) -> Path:
+        """The weights, safetensors."""
+        return self.root / "model.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        """The network as ONNX."""
+        return self.root / "model.onnx"
+
+    @property
+    def int8(self) -> Path:
+        """The network as ONNX in whole numbers of eight bits."""
+        return self.root / "model.int8.onnx"
+
+    @property
+    def program(self) -> Path:
+        """The network as PyTorch's exported program."""
+        return self.root / "model.pt2"
+
+    @property
+    def card(self) -> Path:
+        """What a person should know of the model."""
+        return self.root / "README.md"
+
+
+@dataclass(frozen=True)
 class SweepPaths:
     """The folder of one sweep, `<sweeps>/<name>/`."""
 

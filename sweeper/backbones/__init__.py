@@ -14,6 +14,8 @@ from sweeper.backbones.build import BackboneInfo, StageInfo, build_backbone, des
 from sweeper.backbones.catalog import has_fixed_size
 from sweeper.backbones.load import restore_weights
 from sweeper.backbones.lora import merged_state
+from sweeper.backbones.published import is_timms_own, open_in_timm, opens_in_timm, write_config
+from sweeper.backbones.saved import SavedModel, holds_model, read_saved_model
 from sweeper.backbones.stages import Stage, find_stages
 from sweeper.backbones.weights import find_weights
 
@@ -21,6 +23,7 @@ __all__ = [
     "Backbone",
     "BackboneInfo",
     "ParamGroup",
+    "SavedModel",
     "Stage",
     "StageInfo",
     "build_backbone",
@@ -28,7 +31,13 @@ __all__ = [
     "find_stages",
     "find_weights",
     "has_fixed_size",
+    "holds_model",
+    "is_timms_own",
     "merged_state",
+    "open_in_timm",
+    "opens_in_timm",
+    "read_saved_model",
     "restore_weights",
     "with_lora",
+    "write_config",
 ]

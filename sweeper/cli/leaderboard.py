@@ -11,7 +11,6 @@ from sweeper.cli import options
 from sweeper.cli.tables import leaderboard_table
 from sweeper.folder import find_sweep, read_spec, workspace_at
 from sweeper.results import pareto_front, rank_for
-from sweeper.search import open_ledger, storage_url
 
 
 @click.command("leaderboard")
@@ -22,6 +21,9 @@ from sweeper.search import open_ledger, storage_url
 @click.option("--pareto", is_flag=True, help="Show only the best trade-offs between the sweep's objectives.")
 def command(sweep: str, root: Path | None, as_json: bool, limit: int | None, pareto: bool) -> None:
     """Rank the trials of SWEEP (its name or its folder), each by its best epoch."""
+    # Here, as help must be there where Optuna is not installed.
+    from sweeper.search import open_ledger, storage_url
+
     paths = find_sweep(workspace_at(root), sweep)
     spec = read_spec(paths)
     board = rank_for(open_ledger(spec, storage_url(spec, paths), create=False).records(), spec.search)

@@ -10,7 +10,24 @@ import click
 
 from sweeper.errors import SweeperError, nearest
 
-_COMMANDS = ("validate", "plan", "run", "resume", "status", "stop", "leaderboard", "data", "backbones", "look", "ui")
+_COMMANDS = (
+    "validate",
+    "plan",
+    "run",
+    "resume",
+    "status",
+    "stop",
+    "leaderboard",
+    "export",
+    "predict",
+    "data",
+    "backbones",
+    "look",
+    "ui",
+)
+
+_EXTRAS = {"ray": "sweep", "optuna": "sweep", "mlflow": "sweep", "sqlalchemy": "sweep"}
+"""Packages that a command may need and a person who only predicts does not, and the extra that installs them."""
 
 
 class _Commands(click.Group):
@@ -51,6 +68,13 @@ def _run() -> int:
     except SweeperError as error:
         click.echo(f"sweeper: {error}", err=True)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        extra = f"sweeper[{_EXTRAS[package]}]"
+        click.echo(f"sweeper: This needs `{package}`, which is not installed; run `pip install '{extra}'`.", err=True)
+        return 2
     except OSError as error:
         click.echo(f"sweeper: {error.filename or 'the system'}: {error.strerror or error}.", err=True)
         return 1

@@ -12,7 +12,6 @@ from sweeper.cli.tables import point, running_table
 from sweeper.folder import find_sweep, is_running, read_spec, workspace_at
 from sweeper.records import METRICS
 from sweeper.results import status_of
-from sweeper.search import open_ledger, storage_url
 
 
 @click.command("status")
@@ -21,6 +20,9 @@ from sweeper.search import open_ledger, storage_url
 @options.as_json
 def command(sweep: str, root: Path | None, as_json: bool) -> None:
     """Say where SWEEP (its name or its folder) stands."""
+    # Here, as help must be there where Optuna is not installed.
+    from sweeper.search import open_ledger, storage_url
+
     paths = find_sweep(workspace_at(root), sweep)
     spec = read_spec(paths)
     ledger = open_ledger(spec, storage_url(spec, paths), create=False)

@@ -11,7 +11,6 @@ from sweeper.cli import options
 from sweeper.folder import find_sweep, read_spec, workspace_at
 from sweeper.paths import Workspace
 from sweeper.spec.tracking import TrackingSpec
-from sweeper.tracking import choose_uri, serve_ui
 
 
 @click.command("ui")
@@ -20,6 +19,9 @@ from sweeper.tracking import choose_uri, serve_ui
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on this machine [any free one].")
 def command(sweep: str | None, root: Path | None, port: int | None) -> None:
     """Open MLflow on the workspace's sweeps, or straight on SWEEP; Ctrl-C ends it."""
+    # Here, as help must be there where MLflow is not installed.
+    from sweeper.tracking import choose_uri, serve_ui
+
     # Ended either way, the server must not stay behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workspace, spec = workspace_at(root), None

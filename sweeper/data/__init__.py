@@ -17,10 +17,11 @@ from sweeper.data.duplicates import (
 )
 from sweeper.data.image_set import ImageSet, ImageStream, open_images
 from sweeper.data.loader import Batch, EvalLoader, TrainLoader
-from sweeper.data.manifest import Manifest, Observation, Sample, Split
+from sweeper.data.manifest import Manifest, Observation, Pixels, Sample, Split
 from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
 from sweeper.data.overview import draw_overview
+from sweeper.data.pictures import EvalView, find_pictures
 from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
 from sweeper.data.stream import EvalStream, StreamSplit, TrainStream
@@ -33,6 +34,7 @@ __all__ = [
     "Duplicates",
     "EvalLoader",
     "EvalStream",
+    "EvalView",
     "ImageCache",
     "ImageSet",
     "ImageSplit",
@@ -40,6 +42,7 @@ __all__ = [
     "Manifest",
     "Mix",
     "Observation",
+    "Pixels",
     "Preprocessor",
     "Quarantined",
     "Sample",
@@ -53,6 +56,7 @@ __all__ = [
     "count_twins",
     "describe",
     "draw_overview",
+    "find_pictures",
     "open_cache",
     "open_duplicates",
     "open_images",

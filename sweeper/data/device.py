@@ -69,7 +69,7 @@ class Preprocessor:
         targets = batch.labels.to(self.device, non_blocking=True)
         metadata = None if batch.metadata is None else batch.metadata.to(self.device, non_blocking=True)
         if batch.mix is None:
-            images = self._normalised(pixels)
+            images = self.normalised(pixels)
         else:
             partners, lam = batch.mix.permutation.to(self.device, non_blocking=True), batch.mix.lam
             images = self._mixed(pixels, partners, batch.mix)
@@ -83,14 +83,15 @@ class Preprocessor:
 
     def _mixed(self, pixels: torch.Tensor, partners: torch.Tensor, mix: Mix) -> torch.Tensor:
         if mix.kind == "mixup":
-            images = self._normalised(pixels)
+            images = self.normalised(pixels)
             return torch.lerp(images[partners], images, mix.lam)
         top, bottom, left, right = mix.box
         pixels = pixels.clone()  # the batch stays as it is: on a CPU it was not copied above
         pixels[:, top:bottom, left:right] = pixels[:, top:bottom, left:right][partners]
-        return self._normalised(pixels)
+        return self.normalised(pixels)
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Returns uint8 images (B, S, S, 3), on the device, as a model takes them: floats (B, 3, S, S)."""
         batch, height, width, channels = pixels.shape
         scale, shift = self._constants(width)
         # Rows of width x 3 numbers: the innermost loop is long, which is twice as fast as one over 3 channels.

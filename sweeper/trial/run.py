@@ -84,7 +84,7 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
             metrics = training.epoch(epoch)
             history = (*history, metrics)
             if _last_is_best(history, objective=config.objective):
-                training.keep(paths.best, tau=metrics.tau)
+                training.keep(paths.best, metrics)
             save_checkpoint(training.learner.checkpoint(config_hash=config.hash, history=history), paths.checkpoint)
             _log_epoch(metrics, objective=config.objective)
             yield metrics

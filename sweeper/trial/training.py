@@ -33,6 +33,8 @@ class Training:
     classes: tuple[str, ...]
     counts: ClassCounts
     """Of the training images, on the device."""
+    data_fingerprint: str
+    """Of the images and their split."""
 
     def epoch(self, epoch: int) -> EpochMetrics:
         """Trains epoch `epoch` of the trial and evaluates what came out.
@@ -59,17 +61,20 @@ class Training:
         """Returns the weights that are evaluated, low-rank updates merged in, in the CPU's memory."""
         return {name: tensor.cpu() for name, tensor in merged_state(self.learner.average.model).items()}
 
-    def keep(self, path: Path, *, tau: float | None) -> None:
+    def keep(self, path: Path, metrics: EpochMetrics) -> None:
         """Replaces the safetensors file at `path` by these weights, with what predicting with them needs to know.
 
         Its header has the class names, the image size, the share of each class in what training showed, and `tau`:
-        how much of the log share to take off the logits to treat classes alike.
+        how much of the log share to take off the logits to treat classes alike. And so that the file explains itself
+        wherever it goes: the metrics of its epoch and the fingerprint of the data.
         """
         about = {
             "classes": json.dumps(self.classes),
             "image_size": str(self.learner.backbone.image_size),
             "class_shares": json.dumps(self.counts.shares.tolist()),
-            "tau": json.dumps(tau),
+            "tau": json.dumps(metrics.tau),
+            "metrics": metrics.model_dump_json(),
+            "data_fingerprint": self.data_fingerprint,
         }
         save_weights(self.weights(), path, about=about)
 

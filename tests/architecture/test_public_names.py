@@ -20,6 +20,7 @@ def test_no_other_name_is_public() -> None:
         "folder",
         "paths",
         "records",
+        "export",
         "results",
         "search",
         "spec",
