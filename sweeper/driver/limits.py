@@ -69,18 +69,17 @@ class Limits:
         """
         spent, budget = self.spent, self._spec.search.budget
         if budget.epochs is not None and spent.epochs >= budget.epochs:
-            return f"Its budget of {budget.epochs} epochs is used up: {spent.epochs} were run."
+            return f"Its budget of {budget.epochs} epochs is used up."
         if budget.gpu_hours is not None and spent.gpu_hours >= budget.gpu_hours:
-            return f"Its budget of {budget.gpu_hours:g} GPU-hours is used up: {spent.gpu_hours:.3g} were used."
+            return f"Its budget of {budget.gpu_hours:g} GPU-hours is used up."
         return self._clock_reason(spent) or self._impatient(finished)
 
     def _clock_reason(self, spent: Spent) -> str | None:
         budget, price = self._spec.search.budget, self._spec.resources.price_per_hour
         if budget.hours is not None and spent.hours >= budget.hours:
-            return f"Its budget of {budget.hours:g} hours is used up: it ran for {spent.hours:.3g}."
+            return f"Its budget of {budget.hours:g} hours is used up."
         if budget.money is not None and price is not None and spent.hours * price >= budget.money:
-            cost = spent.hours * price
-            return f"Its budget of {budget.money:g} is used up: {spent.hours:.3g} hours at {price:g} cost {cost:.3g}."
+            return f"Its budget of {budget.money:g} is used up, at {price:g} an hour."
         return None
 
     def _impatient(self, finished: int) -> str | None:

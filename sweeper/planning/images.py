@@ -33,7 +33,7 @@ class ImagesInfo(BaseModel):
     val: int
     """Validation images."""
     cache_mb: float
-    """Of all images, decoded: on disk, and mapped into the memory of each worker."""
+    """Of all images, decoded: on disk, and mapped into the memory of each worker; nothing where they are streamed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,9 @@ def look_at_images(data: DataSpec) -> tuple[ImagesInfo, FewImages]:
         classes=len(manifest.classes),
         train=counts["train"],
         val=counts["val"],
-        cache_mb=predict_bytes(manifest.samples, source, short_side=data.stored_short_side) / _MIB,
+        cache_mb=0.0
+        if data.stream
+        else predict_bytes(manifest.samples, source, short_side=data.stored_short_side) / _MIB,
     )
     return info, _decoded(manifest, source, short_side=data.stored_short_side)
 

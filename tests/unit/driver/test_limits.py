@@ -39,7 +39,7 @@ def test_when_the_epochs_are_used_up_the_sweep_is_over_and_says_so(make_sweep: M
     assert run_trial(attempts, "b")  # begun with one epoch left, and finished
     assert attempts.next("c") is None
     assert attempts.are_over
-    assert sweep.ledger.ended == "Its budget of 3 epochs is used up: 4 were run."
+    assert sweep.ledger.ended == "Its budget of 3 epochs is used up."
     assert sweep.ledger.spent.epochs == 4
 
 
@@ -59,7 +59,7 @@ def test_a_resumed_sweep_counts_what_was_used_before_and_goes_on_with_a_larger_b
     assert run_trial(Attempts(sweep, slots=lambda: 1), "a")
     again = Attempts(sweep, slots=lambda: 1)
     assert again.are_over
-    assert sweep.ledger.ended == "Its budget of 2 epochs is used up: 2 were run."
+    assert sweep.ledger.ended == "Its budget of 2 epochs is used up."
     more = sweep.spec.model_copy(update={"search": sweep.spec.search.model_copy(update={"budget": budget(epochs=4)})})
     larger = Sweep(more, sweep.paths, sweep.cache, sweep.ledger, sweep.tracker, sweep.observer, sweep.share)
     assert run_trial(Attempts(larger, slots=lambda: 1), "b")
@@ -82,7 +82,7 @@ def test_when_the_hours_are_up_running_trials_end_with_their_epoch(make_sweep: M
     attempts.epoch_ended("a", epoch(1))
     assert sweep.ledger.record(0).state is TrialState.STOPPED
     assert attempts.are_over
-    assert (sweep.ledger.ended or "").startswith("Its budget of 1e-09 hours is used up: it ran for ")
+    assert sweep.ledger.ended == "Its budget of 1e-09 hours is used up."
 
 
 def test_the_clock_goes_on_where_an_earlier_run_left_it_and_pauses_do_not_count(make_sweep: MakeSweep) -> None:
@@ -96,7 +96,7 @@ def test_the_clock_goes_on_where_an_earlier_run_left_it_and_pauses_do_not_count(
     second = Limits(sweep.spec, sweep.ledger, sweep.share, clock=lambda: now)
     now += 0.5 * 3600
     assert second.spent.hours == pytest.approx(2.0)
-    assert second.reason(finished=0) == "Its budget of 3 is used up: 2 hours at 1.5 cost 3."
+    assert second.reason(finished=0) == "Its budget of 3 is used up, at 1.5 an hour."
 
 
 def test_gpu_hours_count_each_epoch_once_times_its_gpus(make_sweep: MakeSweep) -> None:
@@ -107,7 +107,7 @@ def test_gpu_hours_count_each_epoch_once_times_its_gpus(make_sweep: MakeSweep) -
     assert limits.spent.gpu_hours == pytest.approx(0.5)
     assert limits.reason(finished=0) is None
     limits.epoch_ended(1, epoch(1, seconds=3600))
-    assert limits.reason(finished=0) == "Its budget of 1 GPU-hours is used up: 1 were used."
+    assert limits.reason(finished=0) == "Its budget of 1 GPU-hours is used up."
 
 
 def test_gpu_hours_are_refused_where_there_is_no_gpu(make_sweep: MakeSweep) -> None:
