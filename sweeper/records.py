@@ -135,6 +135,19 @@ class BackboneLook(_Record):
     seconds: float
 
 
+class PastTrial(_Record):
+    """A trial of an earlier search, as far as a warm start needs it."""
+
+    settings: dict[str, ParamValue]
+    """By any name of the setting; searched or not."""
+    searched: tuple[str, ...]
+    """The settings that were searched."""
+    values: tuple[tuple[int, float], ...]
+    """(epoch, objective), in order."""
+    epochs: int = Field(ge=1)
+    """Of a full training there."""
+
+
 class TrialState(StrEnum):
     """Where a trial stands. The last three are final: a trial never leaves them."""
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sweeper.driver.look import FirstLook, LookAt, first_look, is_wanted, sentences
 from sweeper.driver.observer import SweepObserver
+from sweeper.driver.warm_start import EarlierSearch
 from sweeper.paths import SweepPaths, written_aside
 from sweeper.records import ParamValue
 from sweeper.search import Advice, BackbonePrior, LogPrior, first_points, settle_prior
@@ -21,21 +22,27 @@ class SweepAdvice(BaseModel):
     first_look: FirstLook = FirstLook()
     first_points: tuple[dict[str, ParamValue], ...] = ()
     """From the priors; those of the backbones that looked best run first."""
+    earlier: tuple[EarlierSearch, ...] = ()
+    """The trials of earlier searches, as they were when this sweep began."""
 
     def for_search(self, spec: SweepSpec) -> Advice:
         """Returns it as the search takes it."""
         weights = self.first_look.weights if "backbone" in spec.space else {}
         return Advice(
             log_prior=LogPrior(spec, self.priors, weights) if self.priors or weights else None,
+            earlier=tuple(one.for_search() for one in self.earlier),
             first_points=self.first_points,
         )
 
 
-def settle_advice(spec: SweepSpec, look: LookAt, observer: SweepObserver) -> SweepAdvice:
+def settle_advice(
+    spec: SweepSpec, earlier: tuple[EarlierSearch, ...], look: LookAt, observer: SweepObserver
+) -> SweepAdvice:
     """Collects what the spec allows the search to start from, and tells of it.
 
     Args:
         spec: the sweep.
+        earlier: what `earlier_searches` returned.
         look: what looks at a backbone.
         observer: hears what is used.
 
@@ -45,9 +52,12 @@ def settle_advice(spec: SweepSpec, look: LookAt, observer: SweepObserver) -> Swe
     priors = settle_prior(spec)
     found = first_look(spec, look, observer) if is_wanted(spec) else FirstLook()
     advice = SweepAdvice(
-        priors=priors, first_look=found, first_points=first_points(spec, priors, ranking=found.ranking)
+        priors=priors,
+        first_look=found,
+        first_points=first_points(spec, priors, ranking=found.ranking),
+        earlier=earlier,
     )
-    for sentence in [*sentences(found), *_told(advice)]:
+    for sentence in [*sentences(found), *_told(advice), *(one.sentence for one in earlier)]:
         observer.note(sentence)
     return advice
 

@@ -21,6 +21,7 @@ from sweeper.driver.look import looking_on_ray
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import Prepared, prepare, require_same_split, write_data
 from sweeper.driver.teachers import with_best_trials
+from sweeper.driver.warm_start import earlier_searches
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
 from sweeper.paths import CachePaths, SweepPaths, Workspace
 from sweeper.planning.machine import place_of
@@ -127,7 +128,8 @@ def _run(
         url = storage_url(spec, paths)
         if not paths.resolved.exists():
             require_no_ledger(spec, url)
-            write_advice(paths, settle_advice(spec, looking_on_ray(share, cache), observer))
+            earlier = earlier_searches(spec, workspace, prepared)
+            write_advice(paths, settle_advice(spec, earlier, looking_on_ray(share, cache), observer))
             write_folder(paths, spec, source=source)
         write_data(paths, prepared)
         slots = slots_for(share, spec.resources)

@@ -2,8 +2,9 @@
 
 from sweeper.search.advice import Advice, EarlierSweep, EarlierTrial, Point
 from sweeper.search.curves import GivenUp
+from sweeper.search.earlier import Matching, match, read_study
 from sweeper.search.ledger import Ledger, open_ledger, require_no_ledger, storage_url
-from sweeper.search.prior import BackbonePrior, LogPrior, first_points, settle_prior
+from sweeper.search.prior import BackbonePrior, LogPrior, family_name, first_points, settle_prior
 
 __all__ = [
     "Advice",
@@ -13,9 +14,13 @@ __all__ = [
     "GivenUp",
     "Ledger",
     "LogPrior",
+    "Matching",
     "Point",
+    "family_name",
     "first_points",
+    "match",
     "open_ledger",
+    "read_study",
     "require_no_ledger",
     "settle_prior",
     "storage_url",

@@ -74,7 +74,7 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | Non
         SweepFolderError: there is no such study and `create` is false.
         InputError: the storage cannot be opened.
     """
-    storage = _open_storage(url)
+    storage = open_storage(url)
     if not create and spec.name not in optuna.get_all_study_names(storage):
         raise SweepFolderError(f"The sweep `{spec.name}` has no trials yet; `sweeper resume {spec.name}` starts them.")
     better = METRICS[spec.search.objective].higher_is_better
@@ -98,26 +98,36 @@ def require_no_ledger(spec: SweepSpec, url: str) -> None:
         SweepFolderError: the storage has a study of that name.
         InputError: the storage cannot be opened.
     """
-    if spec.name in optuna.get_all_study_names(_open_storage(url)):
+    if spec.name in optuna.get_all_study_names(open_storage(url)):
         raise SweepFolderError(
-            f"The storage `{_without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
+            f"The storage `{without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
             "start with another name: `--set name=<new name>`."
         )
 
 
-def _open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, *, setting: str = "search.storage") -> RDBStorage:
+    """Opens an Optuna storage.
+
+    Args:
+        url: its URL.
+        setting: what named it, for the error.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         return RDBStorage(url, engine_kwargs=connection)
     except (SQLAlchemyError, ImportError, StorageInternalError) as error:
-        why = str(error).strip().splitlines()[0].replace(url, _without_password(url))
+        why = str(error).strip().splitlines()[0].replace(url, without_password(url))
         raise InputError(
-            f"`search.storage` must be a database that Optuna can open, but `{_without_password(url)}` is not: {why}"
+            f"`{setting}` must be a database that Optuna can open, but `{without_password(url)}` is not: {why}"
         ) from error
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Returns a storage's URL as it may be shown."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

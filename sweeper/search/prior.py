@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,7 @@ def settle_prior(spec: SweepSpec) -> tuple[BackbonePrior, ...]:
     return tuple(prior for prior in settled if prior.beliefs or prior.points)
 
 
+@lru_cache(maxsize=64)
 def family_name(backbone: str) -> str | None:
     """Returns the family that the shipped priors count a backbone to, None if to none."""
     family = _family_of(backbone, [load_prior(file) for file in sorted(_SHIPPED.glob("*.yaml"))])

@@ -67,7 +67,7 @@ def connect(uri: str, experiment: str, *, artifacts: Path | None, info: SweepInf
         RequestRefused: the server does not take the sweep.
     """
     client = open_client(uri)
-    with _translated(uri):
+    with translated(uri):
         runs = MlflowRuns(client, uri, _experiment_id(client, experiment, artifacts), info)
     runs.read_back()
     runs.describe()
@@ -78,7 +78,7 @@ def open_client(uri: str) -> MlflowClient:
     """Returns a client that is quiet on standard error."""
     # MLflow's own use of SQLAlchemy and pydantic warns; limited to its modules, the user's filters stay.
     warnings.filterwarnings("ignore", module=r"mlflow\.")
-    with _translated(uri):
+    with translated(uri):
         if not is_server(uri):
             _require_database(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -91,7 +91,7 @@ def find_experiment(uri: str, name: str) -> str:
         TrackingError: there is none of that name.
     """
     client = open_client(uri)
-    with _translated(uri):
+    with translated(uri):
         found = client.get_experiment_by_name(name)
     if found is None:
         raise TrackingError(f"There is no experiment `{name}` in MLflow at `{without_password(uri)}` yet.")
@@ -130,7 +130,7 @@ class MlflowRuns:
         """Learns what MLflow holds of the sweep, and deletes runs that it made after we had stopped waiting."""
         parents: list[_Run] = []
         trials: defaultdict[int, list[_Run]] = defaultdict(list)
-        with _translated(self._uri):
+        with translated(self._uri):
             for run in self._all_runs():
                 if projection.PARENT_TAG not in run.tags:
                     parents.append(run)
@@ -146,7 +146,7 @@ class MlflowRuns:
 
     def describe(self) -> None:
         """Writes what is known of the whole sweep and marks it as running."""
-        with _translated(self._uri):
+        with translated(self._uri):
             parent = self._parent_run()
             self._write_tags(parent, _sweep_tags(self._info))
             self._set_status(parent, RunStatus.RUNNING)
@@ -176,7 +176,7 @@ class MlflowRuns:
             return
         points = projection.epoch_points(record, self._info.objective, after=self.epochs_of(record.number))
         params = projection.run_params(record, config)
-        with _translated(self._uri):
+        with translated(self._uri):
             run = self._children.get(record.number)
             if run is None:
                 run = self._children[record.number] = self._create_child(record, config)
@@ -189,7 +189,7 @@ class MlflowRuns:
         """Makes the parent's metrics match the trials handed over so far."""
         wanted = projection.sweep_metrics(self._trials.values(), self._info.objective)
         step = projection.finished_trials(wanted)
-        with _translated(self._uri):
+        with translated(self._uri):
             parent = self._parent_run()
             if step < projection.finished_trials(parent.metrics):
                 return  # a resume is still handing over the records of its finished trials
@@ -200,7 +200,7 @@ class MlflowRuns:
 
     def end(self, *, finished: bool) -> None:
         """Leaves no run as running: the sweep is FINISHED or KILLED, and so is what was cut off."""
-        with _translated(self._uri):
+        with translated(self._uri):
             for run in self._children.values():
                 if run.status == RunStatus.RUNNING:
                     self._set_status(run, RunStatus.KILLED)
@@ -336,7 +336,7 @@ def _data_tags(info: SweepInfo) -> dict[str, str]:
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
+def translated(uri: str) -> Iterator[None]:
     """Turns MLflow's errors into ours, without the URI's password."""
     try:
         yield
