@@ -14,7 +14,7 @@ from sweeper.planning.images import FewImages, ImagesInfo, look_at_images
 from sweeper.planning.machine import Place, process_memory_mb
 from sweeper.planning.measure import StepSeconds, measure_augmentation, measure_step
 from sweeper.planning.plan import BackbonePlan, Disk, Plan, Spread
-from sweeper.planning.points import corners, draws
+from sweeper.planning.points import corners, draws, size_names
 from sweeper.planning.predict import Measurements, Prediction, Predictor, Rates, rates_from
 from sweeper.planning.profile import profile_phase
 from sweeper.planning.rungs import expected_epochs, expected_rungs
@@ -64,13 +64,18 @@ def make_plan(spec: SweepSpec, place: Place, cache: CachePaths, options: PlanOpt
     if options.check:
         problems += _refused(spec, num_classes=classes)
         notes += _without_weights(spec, cache)
-    planned = [name for name in spec.backbones if not any(f"`{name}`" in problem for problem in problems)]
-    planned = [name for name in planned if _can_be_counted(spec, name, place, classes, notes)]
+    planned = []
+    for name in spec.backbones:
+        reason = _uncountable(resolve(spec, {"backbone": name}), place, classes)
+        if reason is None:
+            planned.append(name)
+        elif not any(f"`{name}`" in problem for problem in problems):
+            notes.append(reason)
     measurements = _measure(spec, place, planned, info, few, process_mb=process_mb, options=options)
     predictor = Predictor(spec, place, measurements, num_classes=classes)
     predictions = {name: _predictions(spec, name, predictor, options) for name in planned}
     for name, found in predictions.items():
-        problems += _too_large(name, found, place)
+        problems += _too_large(name, found, place, names=size_names(spec)[1:])
     if place.memory_mb is None:
         notes.append("The device is not in this machine, so memory is not compared and no step is measured.")
     return _put_together(spec, place, measurements, predictions, tuple(notes), tuple(dict.fromkeys(problems)))
@@ -119,15 +124,15 @@ def _without_weights(spec: SweepSpec, cache: CachePaths) -> Iterator[str]:
             yield f"The pretrained weights of `{backbone}` are not on this machine yet; they must come {where}."
 
 
-def _too_large(backbone: str, found: _Found, place: Place) -> Iterator[str]:
+def _too_large(backbone: str, found: _Found, place: Place, *, names: tuple[str, ...]) -> Iterator[str]:
     limit = place.memory_mb
     if limit is None or not found:
         return
     point, worst = max(found, key=lambda pair: pair[1].memory_mb)
     if worst.memory_mb <= limit:
         return
-    others = {name: value for name, value in point.items() if name != "backbone"}
-    where = f" with {_shown(others)}" if others else ""
+    sizes = {name: point[name] for name in names if name in point}
+    where = f" with {_shown(sizes)}" if sizes else ""
     fits = worst.largest_batch or 0
     remedy = (
         f"the largest batch that fits is {fits}; set `train.batch_size: {fits}`, and `accumulate` to keep the step"
@@ -135,8 +140,8 @@ def _too_large(backbone: str, found: _Found, place: Place) -> Iterator[str]:
         else "not even one image fits; lower `data.image_size`, freeze stages, or give a trial more"
     )
     yield (
-        f"A trial must fit into its {limit / 1024:.1f} GiB of {place.title}, but `{backbone}`{where} takes about "
-        f"{worst.memory_mb / 1024:.1f} GiB with a `batch_size` of {worst.batch_size}: {remedy}."
+        f"A trial has {limit / 1024:.1f} GiB ({place.title}), but `{backbone}`{where} takes about "
+        f"{worst.memory_mb / 1024:.1f} GiB at a `batch_size` of {worst.batch_size}: {remedy}."
     )
 
 
@@ -176,15 +181,14 @@ def _measure(  # noqa: PLR0913 - what is known so far
     )
 
 
-def _can_be_counted(spec: SweepSpec, backbone: str, place: Place, num_classes: int, notes: list[str]) -> bool:
-    """Whether a backbone runs without values; adds a note where it does not."""
-    config = _to_measure(resolve(spec, {"backbone": backbone}))
+def _uncountable(config: TrialConfig, place: Place, num_classes: int) -> str | None:
+    """Returns why a backbone's plain settings cannot be counted; None if they can."""
+    plain = _to_measure(config)
     try:
-        profile_phase(Phase(1, config), num_classes=num_classes, bf16=place.runs_bf16(config.train.precision))
-    except BackboneError as error:
-        notes.append(str(error))
-        return False
-    return True
+        profile_phase(Phase(1, plain), num_classes=num_classes, bf16=place.runs_bf16(plain.train.precision))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _policies(spec: SweepSpec, backbone: str) -> Iterator[dict[str, ParamValue]]:

@@ -85,8 +85,8 @@ def test_a_point_that_does_not_fit_is_refused_with_the_largest_batch_that_does(m
     assert 32 < fits < 4096
     needed = plan.backbones[0].memory_mb / 1024
     assert problem == (
-        "A trial must fit into its 0.1 GiB of GPU, 1 a trial, but `test_efficientnet` takes about "
-        f"{needed:.1f} GiB with a `batch_size` of 4096: the largest batch that fits is {fits}; set "
+        "A trial has 0.1 GiB (GPU, 1 a trial), but `test_efficientnet` takes about "
+        f"{needed:.1f} GiB at a `batch_size` of 4096: the largest batch that fits is {fits}; set "
         f"`train.batch_size: {fits}`, and `accumulate` to keep the step."
     )
     assert make(place=gpu, train={"epochs": 1, "batch_size": fits})[1].problems == ()
