@@ -39,6 +39,11 @@ def test_a_sweep_runs_is_ranked_tracked_and_refused_a_second_time(sweeper: Any) 
     assert "layer_decay" in table
     assert json.loads(sweeper.run("leaderboard", "tiny", "--json").stdout) == board
 
+    (compared,) = json.loads(sweeper.run("plan", "tiny", "--json").stdout)
+    assert (compared["backbone"], compared["trials"], compared["epochs"]) == ("test_efficientnet", 3, 6)
+    assert 0.5 * compared["measured_mb"] < compared["predicted_mb"] < 1.5 * compared["measured_mb"]
+    assert compared["predicted_seconds"] > 0
+
     split = json.loads((folder / "data.json").read_text())["split_fingerprint"]
     check_mlflow(f"sqlite:///{sweeper.folder}/sweeps/mlflow.db", board, split)
 
