@@ -12,7 +12,7 @@ from sweeper.cli import options
 from sweeper.errors import SpecError
 from sweeper.folder import find_sweep, read_spec, workspace_at
 from sweeper.paths import CachePaths, SweepPaths
-from sweeper.spec import load_spec
+from sweeper.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
     from sweeper.planning.plan import Plan
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("what", metavar="FILE|SWEEP")
 @options.overrides
+@options.no_prior
 @options.root
 @options.as_json
 @click.option("--no-measure", is_flag=True, help="Try no steps; then nothing is said of time.")
-def command(what: str, overrides: tuple[str, ...], root: Path | None, as_json: bool, no_measure: bool) -> int:
+def command(  # noqa: PLR0913 - one for each option
+    what: str, overrides: tuple[str, ...], no_prior: bool, root: Path | None, as_json: bool, no_measure: bool
+) -> int:
     """Say what the sweep of a search space FILE will cost, or how well that was foreseen for SWEEP.
 
     A plan counts parameters, operations and memory without building anything, tries a few steps of each backbone for
@@ -32,7 +35,7 @@ def command(what: str, overrides: tuple[str, ...], root: Path | None, as_json: b
     """
     if not Path(what).is_file():
         return _show_comparison(find_sweep(workspace_at(root), what), as_json=as_json)
-    spec = load_spec(Path(what), overrides)
+    spec = load_spec(Path(what), (*overrides, *(options.WITHOUT_PRIOR if no_prior else ())))
     from sweeper.cli.plan_tables import show_plan
     from sweeper.planning.machine import place_of, this_machine
     from sweeper.planning.make import PlanOptions, make_plan
@@ -46,7 +49,23 @@ def command(what: str, overrides: tuple[str, ...], root: Path | None, as_json: b
         options.echo_json(plan)
     else:
         show_plan(plan, Console(width=None if Console().is_terminal else 160))
+        _show_start(spec, root)
     return _refuse(plan)
+
+
+def _show_start(spec: SweepSpec, root: Path | None) -> None:
+    """Prints what the search would start from."""
+    from sweeper.driver.preflight import listed_images
+    from sweeper.driver.warm_start import earlier_searches
+    from sweeper.search import first_points, settle_prior
+
+    priors = settle_prior(spec)
+    if priors:
+        families = ", ".join(dict.fromkeys(prior.family for prior in priors))
+        click.echo(f"Prior:      {families}; {len(first_points(spec, priors))} first points.")
+    if spec.search.warm_start:
+        for earlier in earlier_searches(spec, workspace_at(root), listed_images(spec)):
+            click.echo(f"{earlier.sentence[0].upper()}{earlier.sentence[1:]}.")
 
 
 def _refuse(plan: Plan) -> int:

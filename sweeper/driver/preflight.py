@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.backbones import find_weights
@@ -78,6 +80,22 @@ def _note_twins(images: ImageSet, data: DataSpec, observer: SweepObserver) -> No
             f"{counts.sentence} `sweeper data duplicates` lists them; `data.split.duplicates: drop` leaves such images "
             f"out of the training."
         )
+
+
+def listed_images(spec: SweepSpec) -> Prepared:
+    """Returns what is known of the images before any is decoded; all count as readable.
+
+    Raises:
+        DataError: they cannot be listed.
+    """
+    manifest, _ = read_manifest(resolve(spec, {"backbone": spec.backbones[0]}).data)
+    return Prepared(
+        classes=manifest.classes,
+        data_fingerprint=manifest.fingerprint,
+        split_fingerprint="",
+        images=dict(Counter(sample.split for sample in manifest.samples)),
+        quarantined=0,
+    )
 
 
 def require_same_split(paths: SweepPaths, prepared: Prepared, observer: SweepObserver) -> None:
