@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,30 @@ def test_an_empty_file_is_told_in_one_sentence(tmp_path: Path) -> None:
         SpecError, match=r"a search space is a mapping such as `name: davit`, but the file holds none\.$"
     ):
         load_spec(path)
+
+
+def test_a_prior_and_an_earlier_sweeps_folder_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: s\ndata: {source: digits}\nbackbone: vit\n"
+        "search: {prior: own.yaml, warm_start: [{sweep: old/davit}, {sweep: davit}]}\n"
+    )
+    search = load_spec(file).search
+    assert search.prior == str(tmp_path / "own.yaml")
+    assert [source.sweep for source in search.warm_start] == [str(tmp_path / "old" / "davit"), "davit"]
+    assert load_spec(file, ["search.prior=none"]).search.prior == "none"
+
+
+def test_a_warm_start_names_one_whole_source(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    for source, message in (
+        ("{}", "a warm start needs exactly one of `sweep`, `study`, `mlflow`."),
+        ("{study: u}", "a warm start needs `study` and `name` together."),
+        ("{sweep: a, experiment: b}", "a warm start needs `mlflow` and `experiment` together."),
+    ):
+        file.write_text(f"name: s\ndata: {{source: digits}}\nbackbone: vit\nsearch: {{warm_start: [{source}]}}\n")
+        with pytest.raises(SpecError, match=f"^{re.escape(f'{file}:4: search.warm_start.0: {message}')}$"):
+            load_spec(file)
