@@ -63,6 +63,7 @@ SHRUNK = {
     "dinat.yaml": [*made_small(NAT), *WITH_PROBE],
     "dinat_scratch.yaml": made_small(NAT),
     "davit.yaml": made_small(DAVIT),
+    "long_tail.yaml": made_small(DAVIT),
     "maxvit.yaml": made_small(MAXVIT),
     "compare.yaml": [
         *made_small(NAT, only="*nat_mini*"), *made_small(DAVIT, only="davit*"), *made_small(MAXVIT, only="maxvit*"),
