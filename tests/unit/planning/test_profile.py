@@ -31,7 +31,7 @@ def profiled(*args: Any, bf16: bool = False, **train: Any) -> PhaseProfile:
     return profile_phase(Phase(1, config_of(*args, **train)), num_classes=10, bf16=bf16)
 
 
-@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit", "nat_mini"])
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "test_vit", "nat_mini"])
 def test_operations_are_those_of_the_real_network_and_the_backward_pass_has_about_twice_as_many(backbone: str) -> None:
     model = build_backbone(config_of(backbone, size=96), num_classes=10, weights=None).model
     with FlopCounterMode(display=False) as counter, torch.no_grad():
