@@ -30,12 +30,13 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._what = ""
+        self._what, self._done = "", -1
         self._told = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Says how far it is, if it is time to."""
         now = time.monotonic()
-        if what != self._what or done == total or now - self._told > _EVERY_SECONDS:
-            self._what, self._told = what, now
+        ended = done == total and done != self._done
+        if what != self._what or ended or now - self._told > _EVERY_SECONDS:
+            self._what, self._done, self._told = what, done, now
             self._console.print(Text(f"{what}: {done}/{total}"), soft_wrap=True)
