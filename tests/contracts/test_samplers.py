@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.records import Decision, EpochMetrics, ParamValue, TrialState
+from sweeper.records import Decision, EpochMetrics, Failure, ParamValue, TrialState
 from sweeper.search import Ledger, open_ledger
 from sweeper.spec import SweepSpec
 
@@ -86,6 +86,52 @@ def test_a_resumed_sweep_is_suggested_what_an_uninterrupted_one_is(sampler: str,
     before = run(open_at("b", spec), until=11)
     after = run(open_at("b", spec))
     assert before + after == uninterrupted
+
+
+def run_busily(reopen: Callable[[], Ledger], *, killed_after: int | None) -> list[dict[str, ParamValue]]:
+    """Two trials at once under a stop rule, every fifth fails; the driver dies once, with trials under way."""
+    ledger, points, running = reopen(), list[dict[str, ParamValue]](), dict[int, int]()
+    while True:
+        while len(running) < 2 and (suggestion := ledger.ask()) is not None:
+            points.append(suggestion.params)
+            running[suggestion.number] = 1
+            if len(points) == killed_after:
+                ledger = reopen()
+                assert [ledger.take_up(n).params for n in ledger.interrupted()] == [points[n] for n in sorted(running)]
+        if not running:
+            return points
+        for number, at in list(running.items()):
+            value = -abs(float(points[number]["lr"] or 0) - 1e-3) + 0.01 * at
+            if number % 5 == 4 and at == 2:
+                ledger.fail(number, Failure(reason="ValueError: no"))
+            elif ledger.report(number, epoch(at, value), is_last=at == 3) is Decision.STOP:
+                ledger.stop(number)
+            elif at == 3:
+                ledger.complete(number)
+            else:
+                running[number] += 1
+                continue
+            del running[number]
+
+
+@pytest.mark.parametrize("sampler", ["curves", "tpe", "random"], indirect=True)
+def test_failed_stopped_and_running_trials_are_remembered_as_well(sampler: str, open_at: OpenAt) -> None:
+    spec = make_spec(sampler, trials=18, stop="asha")
+    uninterrupted = run_busily(lambda: open_at("a", spec), killed_after=None)
+    assert run_busily(lambda: open_at("b", spec), killed_after=12) == uninterrupted
+    states = {record.state for record in open_at("b", spec).records()}
+    assert states == {TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED}
+
+
+def test_a_value_that_is_not_a_number_teaches_nothing(open_at: OpenAt) -> None:
+    ledger = open_at("a", make_spec("curves", trials=8))
+    for value in (0.5, float("nan"), float("inf"), 0.6):
+        suggestion = ledger.ask()
+        assert suggestion is not None
+        ledger.report(suggestion.number, epoch(1, value))
+        ledger.report(suggestion.number, epoch(2, value), is_last=True)
+        ledger.complete(suggestion.number)
+    assert ledger.ask() is not None
 
 
 @pytest.mark.parametrize("stop", ["none", "asha", "hyperband", "median"])

@@ -18,13 +18,13 @@ from sweeper.search.curves.space import Floats, Space
 from sweeper.search.curves.tradeoffs import weighed
 from sweeper.spec.sweep import SweepSpec
 
-_MOST_STARTS: Final = 10
+_MOST_STARTS: Final = 16
 _PRIOR_DRAWS: Final = 128
 _LEAST_LOG_PRIOR: Final = -50.0
 
 
 def startup_trials(spec: SweepSpec) -> int:
-    """Returns how many trials must have reported before a model chooses: ten, in a short sweep a third."""
+    """Returns how many trials must have reported before a model chooses: 16, in a short sweep a third."""
     return max(1, min(_MOST_STARTS, spec.search.trials // 3))
 
 

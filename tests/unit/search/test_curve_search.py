@@ -22,7 +22,7 @@ COMPLETE, STOPPED, FAILED, RUNNING = TrialState.COMPLETE, TrialState.STOPPED, Tr
 Value = Callable[[Point], float]
 
 
-def make_spec(trials: int = 40, space: dict[str, Any] = SPACE, epochs: int = 18, **search: Any) -> SweepSpec:
+def make_spec(trials: int = 30, space: dict[str, Any] = SPACE, epochs: int = 18, **search: Any) -> SweepSpec:
     return SweepSpec.model_validate(
         {
             "name": "s",
@@ -189,7 +189,7 @@ def test_a_belief_decides_first_and_is_forgotten_when_it_misleads() -> None:
 
     spec = make_spec(trials=40)
     trials = play(spec, height, Advice(log_prior=belief))
-    early = [float(t.point["layer_decay"] or 0) for t in trials[10:14]]
+    early = [float(t.point["layer_decay"] or 0) for t in trials[13:17]]
     assert np.mean(early) < 0.4
     assert max(height(trial.point) for trial in trials) > 0.97
 
@@ -247,7 +247,7 @@ def test_the_gain_that_is_left_shrinks() -> None:
     spec = make_spec(trials=40)
     search, trials = CurveSearch(spec, Advice()), play(spec, height)
     assert search.expected_gain(trials[:5]) is None
-    early, late = search.expected_gain(trials[:10]), search.expected_gain(trials)
+    early, late = search.expected_gain(trials[:14]), search.expected_gain(trials)
     assert early is not None
     assert late is not None
     assert 0 <= late < early / 5
