@@ -45,7 +45,10 @@ def test_a_trial_is_exported_and_asked(
     assert "Compared on 8 images: the validation split." in exported.out
     assert "Temperature " in exported.out
     again = sweeper("export", "trial", "--to", "model")
-    assert (again.code, again.err.startswith("sweeper: A model is exported to a new or empty folder")) == (2, True)
+    assert (again.code, "sweeper: A model is exported to a new or empty folder, but `model` is not;" in again.err) == (
+        2,
+        True,
+    )
 
     answer = sweeper("predict", "model", "photos/val", "--csv", "--top-k", "2")
     rows = list(csv.DictReader(io.StringIO(answer.out)))

@@ -24,7 +24,7 @@ def test_the_temperature_undoes_too_much_and_too_little_confidence(overconfidenc
     found = calibrate((logits * overconfidence).astype(np.float32), labels)
     assert found.temperature == pytest.approx(overconfidence, rel=0.06)
     assert found.ece_after < 0.05
-    assert found.nll_after <= found.nll_before + 1e-3
+    assert found.nll_after <= found.nll_before + 5e-3
     if overconfidence != 1.0:
         assert found.ece_before > 2 * found.ece_after
 
