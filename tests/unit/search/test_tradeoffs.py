@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from sweeper.errors import InputError
 from sweeper.records import METRICS, Decision, EpochMetrics, TrialRecord, TrialState
 from sweeper.results import pareto_front, rank, rank_for
 from sweeper.results.leaderboard import Leaderboard
@@ -89,6 +91,8 @@ def test_trials_that_break_a_constraint_come_last_and_say_which(make_spec: MakeS
     assert [(row.number, row.rank) for row in board.rows] == [(1, 1), (3, 2), (2, 3), (0, 4)]
     assert board.rows[3].breaks == ("latency (ms) 31.2, not <= 20",)
     assert rank(records[:1], "top1", constraints={"latency_ms": BoundSpec(max=20.0)}).best is None
+    with pytest.raises(InputError, match=r"^A front needs several objectives, but this sweep has one, `top1`; name "):
+        pareto_front(board)
     front = rank(records, "top1", also=["latency_ms"])
     assert [row.number for row in front.rows if row.on_front] == [0, 2, 1]
 
