@@ -19,7 +19,7 @@ _STRUCTURAL = (
 _SIZES = (
     "batch_size", "accumulate", "epochs", "freeze_depth", "tune", "lora_rank", "cache_features", "ema_decay",
     "optimizer", "precision", "teacher", "data.", "backbone_args.", "head.", "probe.epochs", "fixres.epochs",
-    "fixres.image_size", "train.", "augment.policy",
+    "fixres.image_size", "progressive.", "train.", "augment.policy",
 )  # fmt: skip
 """Parameters that change what an epoch costs, or how much memory it takes."""
 

@@ -212,7 +212,8 @@ class Predictor:
         if train.teacher is not None:
             step += forward  # of a teacher that is about as large
         if not is_cached(phase):
-            return train.epochs * (count * self._with_data(step, phase) + images.val * self._with_data(forward, phase))
+            trained = _share_of_pixels(phase) * count * self._with_data(step, phase)
+            return train.epochs * (trained + images.val * self._with_data(forward, phase))
         prefix = self._with_data(rates.forward * load(profile.prefix, device), phase)
         views = min(train.cache_features, train.epochs)
         return train.epochs * (count * step + images.val * forward) + prefix * (views * images.train + images.val)
@@ -231,6 +232,17 @@ class Predictor:
             return 0.0
         views = min(phase.config.train.cache_features, phase.config.train.epochs)
         return profile.feature_bytes * (views * images.train + images.val) / _MIB
+
+
+def _share_of_pixels(phase: Phase) -> float:
+    """Returns the mean over a phase's epochs of an image's pixels over those at full size: less while images grow."""
+    train, full = phase.config.train, phase.config.data.image_size
+    growing, first = train.progressive.epochs, train.progressive.image_size
+    if growing == 0:
+        return 1.0
+    epochs = range(phase.first, phase.last + 1)
+    sizes = [min(full, first + (full - first) * (epoch - 1) / growing) for epoch in epochs]
+    return sum((size / full) ** 2 for size in sizes) / len(sizes)
 
 
 def _image_bytes(phase: Phase, profile: PhaseProfile) -> float:

@@ -16,6 +16,7 @@ from sweeper.planning.plan import Plan, read_plan, write_plan
 from sweeper.planning.predict import Predictor
 from sweeper.records import EpochMetrics, ParamValue, TrialRecord, TrialState
 from sweeper.spec import SweepSpec
+from sweeper.spec.training import ProgressiveSpec
 
 CPU = Place(device="cpu", title="CPU, 1 a trial", threads=1, slots=2, gpus=0, memory_mb=8192, bf16=False)
 Point = dict[str, ParamValue]
@@ -71,6 +72,10 @@ def test_freezing_and_smaller_batches_make_a_point_cheaper_and_more_epochs_do_no
     assert (
         predictor.cost(free) > predictor.cost({**free, "freeze_depth": 3}) > predictor.cost({**free, "freeze_depth": 5})
     )
+    growing = spec.model_copy(
+        update={"train": spec.train.model_copy(update={"progressive": ProgressiveSpec(epochs=3, image_size=16)})}
+    )
+    assert Predictor(growing, plan.place, plan.measurements, num_classes=10).cost(free) < 0.9 * predictor.cost(free)
     assert base.memory_mb > frozen.memory_mb
     assert base.memory_mb > smaller.memory_mb
     assert predictor.cost({**free, "epochs": 9}) == pytest.approx(predictor.cost({**free, "epochs": 2}))
