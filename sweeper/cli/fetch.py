@@ -52,7 +52,7 @@ def _report(part: str, to: Path, fetched: Fetched) -> None:
         more = ", ..." if len(fetched.missing) > _NAMED else ""
         click.echo(f"{len(fetched.missing):,} that the JSON files list are not in the archive: {named}{more}.")
     if fetched.md5 is not None:
-        click.echo(f"The archive's md5 is {fetched.md5}, as published.")
+        click.echo(f"The archive's md5 is {fetched.md5}, as it must be.")
     elif fetched.written:
         click.echo(
             "The archive's CRC-32 and length are right from its first byte to its last. Its md5 could not be compared: "
