@@ -72,9 +72,15 @@ def find_pictures(names: Iterable[str]) -> Iterator[Path]:
             yield from (match for match in matches if match.is_file()) if matches else (path,)
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    """Yields the images in a folder and in those within it, sorted; what is hidden is left out."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in EXTENSIONS and not hidden and path.is_file():
+def _images_below(folder: Path, *, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yields the images in a folder and in those within it, links included, sorted; what is hidden is left out."""
+    place = folder.resolve()
+    if place in within:  # a link to a folder that it lies in
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _images_below(path, within=within | {place})
+        elif path.suffix.lower() in EXTENSIONS and path.is_file():
             yield path
