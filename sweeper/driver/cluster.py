@@ -47,7 +47,7 @@ def connected() -> Iterator[None]:
         where = f"the Ray cluster at `{address}`" if address else "a local Ray"
         hint = " (a cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too)"
         raise EngineError(
-            f"Cannot start the sweep on {where}: {str(error).splitlines()[0]}{hint if address else ''}."
+            f"Cannot start the sweep on {where}: {str(error).splitlines()[0].rstrip('.')}{hint if address else ''}."
         ) from error
     try:
         yield
