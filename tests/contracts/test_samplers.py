@@ -22,7 +22,7 @@ SPACE: dict[str, Any] = {
 OVERRIDES = {"davit": {"space": {"lr": {"log": [1e-6, 1e-5]}}}}
 
 
-def make_spec(sampler: str, *, trials: int = 14, stop: str = "none") -> SweepSpec:
+def make_spec(sampler: str, *, trials: int = 14, stop: object = "none") -> SweepSpec:
     search = {"trials": trials, "sampler": sampler, "stop": stop}
     return SweepSpec.model_validate(
         {"name": "s", "data": {"source": "digits"}, "space": SPACE, "overrides": OVERRIDES, "search": search, "seed": 3}
@@ -116,7 +116,7 @@ def run_busily(reopen: Callable[[], Ledger], *, killed_after: int | None) -> lis
 
 @pytest.mark.parametrize("sampler", ["curves", "tpe", "random"], indirect=True)
 def test_failed_stopped_and_running_trials_are_remembered_as_well(sampler: str, open_at: OpenAt) -> None:
-    spec = make_spec(sampler, trials=18, stop="asha")
+    spec = make_spec(sampler, trials=18, stop={"asha": {"grace_epochs": 2}})
     uninterrupted = run_busily(lambda: open_at("a", spec), killed_after=None)
     assert run_busily(lambda: open_at("b", spec), killed_after=12) == uninterrupted
     states = {record.state for record in open_at("b", spec).records()}
