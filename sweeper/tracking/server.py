@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 from types import TracebackType
 from typing import IO, Final
 
@@ -89,12 +90,15 @@ def serve_ui(uri: str, workspace: Workspace, *, host: str = "127.0.0.1", port: i
 
     Raises:
         InputError: the port is taken, or the URI is of a service with pages of its own.
+        ModuleNotFoundError: MLflow is not installed.
         TrackingError: the server did not start.
     """
     if uri.startswith("databricks"):
         raise InputError(f"`{uri}` has pages of its own: open MLflow in your Databricks workspace.")
     if is_server(uri):
         return UiServer(uri.rstrip("/"), None)
+    if find_spec("mlflow") is None:  # told here: the server would only die of it
+        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
     port = _free_port(host, port)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1",
