@@ -203,8 +203,6 @@ def _stream(spec: SweepSpec) -> Iterator[Problem]:
     """A stream has one order, that of its shards."""
     if not spec.data.stream:
         return
-    if spec.data.split.duplicates == "drop":
-        yield ("data", "stream"), "keeps no images to look for duplicates in; take `data.split.duplicates: ignore`."
     for backbone in spec.backbones:
         for setting, in_order in (("cache_features", 0), ("sampler", "natural")):
             others = [value for value in _possible(spec, backbone, setting) if value != in_order]

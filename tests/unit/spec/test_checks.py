@@ -119,12 +119,6 @@ def test_parts_that_do_not_fit_together_are_named(refusal: Refusal, old: str, ne
             "space.yaml:11: search.stop.hyperband.grace_epochs: must be at most `train.epochs`, 30, but got `31`.",
         ),
         (
-            "image_size: 224}",
-            "image_size: 224, stream: true, split: {duplicates: drop}}",
-            "space.yaml:2: data.stream: keeps no images to look for duplicates in; take `data.split.duplicates: "
-            "ignore`.",
-        ),
-        (
             "image_size: 224}\nbackbone: davit_tiny.msft_in1k\ntrain: {",
             "image_size: 224, stream: true}\nbackbone: davit_tiny.msft_in1k\ntrain: {sampler: balanced, ",
             "space.yaml:2: data.stream: reads images in the order in which they lie, but a trial of "
