@@ -114,10 +114,10 @@ def test_what_a_frozen_server_did_not_take_is_counted_and_delivered_by_a_resume(
     begin_on_server: Begin, server: Any, written: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = begin_on_server()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     tracker.update(made.record(0, epochs=2), made.config)
     tracker.update(made.record(1, epochs=3), made.config)
     written.wait(lambda: written.epochs() == 5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # not before: a busy server may take longer to answer
     records = [made.record(0, TrialState.COMPLETE, 4), made.record(1, epochs=3), made.record(2, epochs=1)]
     with server.frozen():
         tracker.update(records[0], made.config)
