@@ -7,6 +7,7 @@ The tree; the letter is the exit code of the command line (2: the user's input, 
         SpecError                     2   the YAML file or a `--set`
         DataError                     2   the images
         BackboneError                 2   the model or its weights
+        ModelError                    2   a trained model that cannot be opened or exported as asked
         ResourceError                 2   a machine that cannot run what is asked
         SweepFolderError              2   a sweep that exists, is missing, is busy or cannot be written
       FetchError                      1   a download broke off, or is not what was published
