@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -63,7 +64,7 @@ class SameBatches(Feed):
     def epoch(self, epoch: int) -> Generator[Pending, None, None]:
         """Yields them in order."""
         for batch in self._case.batches:
-            yield Pending(len(batch), partial(self._case.to_device, batch))
+            yield Pending(len(batch), np.arange(len(batch)), partial(self._case.to_device, batch))
 
     def validation(self) -> Iterator[Pending]:
         """Yields the same."""

@@ -35,6 +35,11 @@ class TrialPaths:
         """The weights of the trial's best epoch, safetensors."""
         return self.root / "best.safetensors"
 
+    @property
+    def predictions(self) -> Path:
+        """What that epoch said of each validation image, safetensors."""
+        return self.root / "predictions.safetensors"
+
 
 @dataclass(frozen=True)
 class ModelPaths:

@@ -67,7 +67,8 @@ def prepare_images(
                 f"Make room there, or set SWEEPER_CACHE to another folder."
             ) from error
     dropping = spec.split.duplicates == "drop"
-    divided = opened.divided(without_twins(manifest, opened, on_progress) if dropping else manifest)
+    kept = without_twins(manifest, opened, on_progress) if dropping else manifest
+    divided = opened.divided(kept, listed=manifest)
     refuse_too_many(divided.quarantined, spec, num_images=len(manifest.samples))
     for split in ("train", "val"):
         if split not in divided.splits:

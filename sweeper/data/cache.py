@@ -95,6 +95,8 @@ class ImageSplit:
 
     labels: npt.NDArray[np.int64]
     keys: tuple[str, ...]
+    numbers: npt.NDArray[np.int64]
+    """(N,): where each image stands in the data set's manifest; in the cache, before there are splits."""
     _files: tuple[Pixels, ...]
     _parts: npt.NDArray[np.int64]
     _starts: npt.NDArray[np.int64]
@@ -118,7 +120,7 @@ class ImageSplit:
         keys = tuple(self.keys[row] for row in rows.tolist())
         metadata = None if self.metadata is None else self.metadata[rows]
         return replace(
-            self, labels=self.labels[rows], keys=keys, metadata=metadata,
+            self, labels=self.labels[rows], keys=keys, numbers=self.numbers[rows], metadata=metadata,
             _parts=self._parts[rows], _starts=self._starts[rows], _shapes=self._shapes[rows],
         )  # fmt: skip
 
@@ -144,12 +146,20 @@ class ImageCache:
     """`Manifest.notes` of what was listed."""
     _splits: Mapping[Split, ImageSplit] = field(default_factory=dict)
 
-    def divided(self, manifest: Manifest) -> ImageCache:
-        """Returns the cache with the splits of `manifest`; images that are not in it are in no split."""
+    def divided(self, manifest: Manifest, *, listed: Manifest | None = None) -> ImageCache:
+        """Returns the cache with the splits of `manifest`; images that are not in it are in no split.
+
+        Args:
+            manifest: which image is in which split.
+            listed: the whole manifest, by which images are numbered, where some were left out of `manifest`.
+        """
+        number_of = {sample.key: number for number, sample in enumerate((listed or manifest).samples)}
+        numbers = np.array([number_of.get(key, -1) for key in self.images.keys], np.int64)
+        images = replace(self.images, numbers=numbers)
         split_of = {sample.key: sample.split for sample in manifest.samples}
         found = np.array([split_of.get(key, "") for key in self.images.keys], dtype=object)
         rows = {split: np.flatnonzero(found == split) for split in SPLITS}
-        splits = {split: self.images.select(chosen) for split, chosen in rows.items() if len(chosen)}
+        splits = {split: images.select(chosen) for split, chosen in rows.items() if len(chosen)}
         return replace(self, split_fingerprint=manifest.split_fingerprint, notes=manifest.notes, _splits=splits)
 
     @property
@@ -254,6 +264,7 @@ def _images(parts: list[tuple[pa.Buffer, list[Any]]]) -> ImageSplit:
     return ImageSplit(
         labels=table["label"].to_numpy(),
         keys=tuple(table["key"].to_pylist()),
+        numbers=np.arange(table.num_rows),
         _files=tuple(np.frombuffer(mapped, dtype=np.uint8) for mapped, _ in parts),
         _parts=np.repeat(np.arange(len(parts)), lengths),
         _starts=np.concatenate([np.empty(0, np.int64), *starts]),

@@ -76,7 +76,9 @@ def _open_stream(spec: DataSpec) -> ImageStream:
     samples = source.ordered(manifest.samples)
     quarantine = Quarantine(spec, num_images=len(samples))
     metadata = encode_observations([sample.observation for sample in samples])
-    whole = StreamSplit(samples, metadata, source, spec.stored_short_side, quarantine)
+    number_of = {sample.key: number for number, sample in enumerate(manifest.samples)}
+    numbers = np.array([number_of[sample.key] for sample in samples], np.int64)
+    whole = StreamSplit(samples, numbers, metadata, source, spec.stored_short_side, quarantine)
     rows = {split: np.flatnonzero([sample.split == split for sample in samples]) for split in SPLITS}
     fingerprint = short_hash([cache_key(manifest, spec.stored_short_side), manifest.split_fingerprint])
     splits = {split: whole.select(chosen) for split, chosen in rows.items() if len(chosen)}

@@ -25,6 +25,8 @@ class StreamSplit:
     """The images of one split, in the order in which their source is read fastest: those of a shard in a run."""
 
     samples: tuple[Sample, ...]
+    numbers: Rows
+    """(N,): where each image stands in the data set's manifest."""
     metadata: npt.NDArray[np.float32] | None
     """(N, 7): month, hour and place of each image; None where no image of the data set has any."""
     source: ImageSource
@@ -54,7 +56,8 @@ class StreamSplit:
     def select(self, rows: Rows) -> StreamSplit:
         """Returns the images at `rows`, in that order."""
         metadata = None if self.metadata is None else self.metadata[rows]
-        return replace(self, samples=tuple(self.samples[row] for row in rows.tolist()), metadata=metadata)
+        samples = tuple(self.samples[row] for row in rows.tolist())
+        return replace(self, samples=samples, numbers=self.numbers[rows], metadata=metadata)
 
     def image(self, index: int) -> Pixels:
         """Reads a single image, out of order; one that cannot be read is black, and counted.

@@ -119,7 +119,8 @@ def _timed(config: TrialConfig, num_classes: int, device: str, threads: int) -> 
         if backbone.takes_metadata:
             inputs.append(torch.zeros(images, 7, device=machine.device))
         labels = torch.randint(num_classes, (images,), device=machine.device)
-        return _Batches(Pending(images, lambda: DeviceBatch(tuple(inputs), labels)), count)
+        pending = Pending(images, np.arange(images), lambda: DeviceBatch(tuple(inputs), labels))
+        return _Batches(pending, count)
 
     learner = Learner.start(backbone, train, feed=batches(1), machine=machine, criterion=Criterion())
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from sweeper.trial.feed import Feed
 
 _TAUS: Final = tuple(step / 10 for step in range(21))
 """The strengths of post-hoc logit adjustment that are tried: 0 to 2, as Kang et al. 2020 try their tau."""
+
+_KEPT_ON_DEVICE: Final = 2**25
+"""Logits that stay on the device, 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,19 @@ class Scores:
     top1_adjusted: float
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a model says of a split."""
+
+    scores: Scores
+    logits: npt.NDArray[np.float16] | None
+    """(N, C), each row's largest 0; None where they were not to be kept."""
+    indices: npt.NDArray[np.int64]
+    """(N,): which image of the split each row is of; one that cannot be read has none."""
+
+
 @torch.no_grad()  # not inference_mode: what a model caches here must serve in training too
-def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine) -> Scores:
+def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine, keep: bool = False) -> Judged:
     """Scores `model` on all validation images of `feed`, each counting once.
 
     Args:
@@ -44,16 +60,22 @@ def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Mach
         feed: has at least one validation image.
         counts: of the training images, on the device; their length is the width C of the logits.
         machine: what the model runs on.
+        keep: keep the logits as well.
     """
     model.eval()
     forward = feed.network(model)
-    tally = Tally(counts)
+    tally, kept = Tally(counts), _Kept()
+    indices: list[npt.NDArray[np.int64]] = []
     for pending in feed.validation():
         batch = pending.to_device()
         with machine.autocast():
             logits = forward(*batch.inputs)
-        tally.add(averaged(logits.float(), views=feed.views), batch.targets[:: feed.views])
-    return tally.scores()
+        logits = averaged(logits.float(), views=feed.views)
+        tally.add(logits, batch.targets[:: feed.views])
+        indices.append(pending.indices[:: feed.views])
+        if keep:
+            kept.add(logits)
+    return Judged(tally.scores(), kept.logits() if keep else None, np.concatenate(indices))
 
 
 def averaged(logits: Tensor, *, views: int) -> Tensor:
@@ -62,6 +84,31 @@ def averaged(logits: Tensor, *, views: int) -> Tensor:
         return logits
     log_shares = F.log_softmax(logits, dim=1).view(-1, views, logits.shape[1])
     return log_shares.logsumexp(dim=1) - math.log(views)
+
+
+class _Kept:
+    """Logits in half the memory; on the device while they are few, as a copy makes the host wait."""
+
+    def __init__(self) -> None:
+        self._on_device: list[Tensor] = []
+        self._here: list[Tensor] = []
+
+    def add(self, logits: Tensor) -> None:
+        """Takes logits (B, C). Their largest becomes 0, near which float16 is most exact; no softmax sees that."""
+        shifted = logits - logits.amax(dim=1, keepdim=True)
+        self._on_device.append(shifted.clamp(min=torch.finfo(torch.float16).min).half())
+        if sum(part.numel() for part in self._on_device) > _KEPT_ON_DEVICE:
+            self._move()
+
+    def logits(self) -> npt.NDArray[np.float16]:
+        """Returns all of them, (N, C)."""
+        self._move()
+        return torch.cat(self._here).numpy()
+
+    def _move(self) -> None:
+        if self._on_device:
+            self._here.append(torch.cat(self._on_device).cpu())
+            self._on_device.clear()
 
 
 class Tally:

@@ -95,7 +95,7 @@ class FeatureFeed(Feed):
         features = self._features(_train_view(view), loader.view(view))
         for indices in loader.batches(epoch):
             metadata = loader.metadata_of(epoch, indices)
-            yield self._pending(features.rows(indices), loader.split.labels[indices], metadata)
+            yield self._pending(features.rows(indices), loader.split.labels, indices, metadata)
 
     def validation(self) -> Iterator[Pending]:
         """Yields the features of all validation images."""
@@ -105,7 +105,7 @@ class FeatureFeed(Feed):
             indices = np.repeat(images, loader.views)
             rows = (images[:, None] * loader.views + np.arange(loader.views)).ravel()
             metadata = None if loader.metadata is None else loader.metadata[indices]
-            yield self._pending(features.rows(rows), loader.split.labels[indices], metadata)
+            yield self._pending(features.rows(rows), loader.split.labels, indices, metadata)
 
     def network(self, model: nn.Module) -> Callable[..., Tensor]:
         """Returns what of `model` comes after the frozen stages, in the mode that it is in now."""
@@ -153,15 +153,16 @@ class FeatureFeed(Feed):
         self,
         features: tuple[Tensor, ...],
         labels: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
         metadata: npt.NDArray[np.float32] | None,
     ) -> Pending:
         def to_device() -> DeviceBatch:
             extra = () if metadata is None else (torch.from_numpy(metadata),)
             inputs = (*features, *extra)
             device = self.machine.device
-            return DeviceBatch(tuple(one.to(device) for one in inputs), torch.from_numpy(labels).to(device))
+            return DeviceBatch(tuple(one.to(device) for one in inputs), torch.from_numpy(labels[indices]).to(device))
 
-        return Pending(len(labels), to_device)
+        return Pending(len(indices), indices, to_device)
 
 
 def feature_key(prefix: fx.GraphModule, phase: Phase, backbone: Backbone, *, data: str, bf16: bool) -> str:

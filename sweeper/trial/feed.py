@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,8 @@ class Pending:
     """A batch in the CPU's memory, on its way to the device."""
 
     num_images: int
+    indices: npt.NDArray[np.int64]
+    """(num_images,): where each image stands in its split."""
     to_device: Callable[[], DeviceBatch]
     """Brings the batch to the device; can be called again, after the device ran out of memory."""
 
@@ -108,7 +112,7 @@ class ImageFeed(Feed):
         return model
 
     def _pending(self, batch: Batch) -> Pending:
-        return Pending(len(batch), partial(self.preprocess, batch))
+        return Pending(len(batch), batch.indices.numpy(), partial(self.preprocess, batch))
 
 
 def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machine: Machine, threads: int) -> ImageFeed:

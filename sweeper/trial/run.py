@@ -46,7 +46,7 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
 
     Args:
         config: what to train.
-        paths: where `config.json`, `last.ckpt` and `best.safetensors` are written.
+        paths: where `config.json`, `last.ckpt`, `best.safetensors` and `predictions.safetensors` are written.
         runtime: what to run on.
 
     Raises:
@@ -81,10 +81,10 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
     while True:
         for epoch in range(len(history) + 1, phase.last + 1):
             seed_everything(config.seed, epoch=epoch)
-            metrics = training.epoch(epoch)
+            metrics, judged = training.epoch(epoch)
             history = (*history, metrics)
             if _last_is_best(history, objective=config.objective):
-                training.keep(paths.best, metrics)
+                training.keep(paths, metrics, judged)
             save_checkpoint(training.learner.checkpoint(config_hash=config.hash, history=history), paths.checkpoint)
             _log_epoch(metrics, objective=config.objective)
             yield metrics

@@ -78,7 +78,7 @@ class Setup:
         counts = self._counts()
         criterion = self._criterion(config, backbone, counts)
         learner = Learner.start(backbone, config.train, feed=feed, machine=self.machine, criterion=criterion)
-        return Training(learner, feed, self.images.classes, counts, self.images.fingerprint)
+        return Training(learner, feed, counts, self.images)
 
     def _counts(self) -> ClassCounts:
         labels = self.images.split("train").labels

@@ -8,20 +8,28 @@ import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from sweeper.backbones import merged_state
+from sweeper.data import ImageSet, ImageSplit, StreamSplit
 from sweeper.errors import TrialError
+from sweeper.paths import TrialPaths
+from sweeper.predictions import Predictions, PredictionsInfo, save_predictions
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import save_weights
 from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.costs import Costs, measure_costs
-from sweeper.trial.evaluate import Scores, evaluate
+from sweeper.trial.evaluate import Judged, Scores, evaluate
 from sweeper.trial.feed import Feed
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import TrainedEpoch, train_epoch
+
+_MOST_LOGITS: Final = 2**27
+"""That are kept of an epoch, 256 MiB: a sweep has many trials."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +38,12 @@ class Training:
 
     learner: Learner
     feed: Feed
-    classes: tuple[str, ...]
     counts: ClassCounts
     """Of the training images, on the device."""
-    data_fingerprint: str
-    """Of the images and their split."""
+    images: ImageSet
 
-    def epoch(self, epoch: int) -> EpochMetrics:
-        """Trains epoch `epoch` of the trial and evaluates what came out.
+    def epoch(self, epoch: int) -> tuple[EpochMetrics, Judged]:
+        """Trains epoch `epoch` of the trial and evaluates what came out, which is returned as well.
 
         Raises:
             TrialError: a loss is not finite.
@@ -47,10 +53,11 @@ class Training:
             trained = train_epoch(self.learner, batches, epoch=epoch)
         started = time.perf_counter()
         machine = self.learner.machine
-        scores = evaluate(self.learner.average.model, self.feed, counts=self.counts, machine=machine)
+        keep = len(self._validation) * len(self.images.classes) <= _MOST_LOGITS
+        judged = evaluate(self.learner.average.model, self.feed, counts=self.counts, machine=machine, keep=keep)
         seconds = time.perf_counter() - started
-        metrics = _metrics(epoch, trained, scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
-        return metrics.model_copy(update=asdict(self._costs))
+        metrics = _metrics(epoch, trained, judged.scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
+        return metrics.model_copy(update=asdict(self._costs)), judged
 
     @cached_property
     def _costs(self) -> Costs:
@@ -61,22 +68,47 @@ class Training:
         """Returns the weights that are evaluated, low-rank updates merged in, in the CPU's memory."""
         return {name: tensor.cpu() for name, tensor in merged_state(self.learner.average.model).items()}
 
-    def keep(self, path: Path, metrics: EpochMetrics) -> None:
-        """Replaces the safetensors file at `path` by these weights, with what predicting with them needs to know.
+    @property
+    def _validation(self) -> ImageSplit | StreamSplit:
+        return self.images.split("val")
 
-        Its header has the class names, the image size, the share of each class in what training showed, and `tau`:
+    def keep(self, paths: TrialPaths, metrics: EpochMetrics, judged: Judged) -> None:
+        """Replaces the trial's best weights by these, with what predicting with them needs to know.
+
+        Their header has the class names, the image size, the share of each class in what training showed, and `tau`:
         how much of the log share to take off the logits to treat classes alike. And so that the file explains itself
-        wherever it goes: the metrics of its epoch and the fingerprint of the data.
+        wherever it goes: the metrics of its epoch and the fingerprint of the data. What was said of each validation
+        image is written beside them, unless it would take more than 256 MiB.
         """
         about = {
-            "classes": json.dumps(self.classes),
+            "classes": json.dumps(self.images.classes),
             "image_size": str(self.learner.backbone.image_size),
             "class_shares": json.dumps(self.counts.shares.tolist()),
             "tau": json.dumps(metrics.tau),
             "metrics": metrics.model_dump_json(),
-            "data_fingerprint": self.data_fingerprint,
+            "data_fingerprint": self.images.fingerprint,
         }
-        save_weights(self.weights(), path, about=about)
+        save_weights(self.weights(), paths.best, about=about)
+        if judged.logits is None:
+            paths.predictions.unlink(missing_ok=True)
+        else:
+            save_predictions(self._predictions(metrics, judged, judged.logits), paths.predictions)
+
+    def _predictions(self, metrics: EpochMetrics, judged: Judged, logits: npt.NDArray[np.float16]) -> Predictions:
+        return Predictions(
+            logits=logits,
+            labels=self._validation.labels[judged.indices],
+            numbers=self._validation.numbers[judged.indices],
+            class_shares=self.counts.shares.cpu().numpy(),
+            groups=self.counts.groups.cpu().numpy(),
+            info=PredictionsInfo(
+                epoch=metrics.epoch,
+                tau=metrics.tau,
+                classes=self.images.classes,
+                data_fingerprint=self.images.fingerprint,
+                split_fingerprint=self.images.split_fingerprint,
+            ),
+        )
 
     def __str__(self) -> str:
         """What trains, on what, at which size."""

@@ -175,7 +175,7 @@ def test_an_error_in_a_thread_reaches_the_caller(cache: ImageCache) -> None:
             raise ValueError(index)
 
     split = cache.split("train")
-    broken = _Broken(split.labels, split.keys, split._files, split._parts, split._starts, split._shapes)
+    broken = _Broken(*(getattr(split, field) for field in ImageSplit.__dataclass_fields__))
     before = threading.active_count()
     with pytest.raises(ValueError, match=r"^\d+$"):
         list(TrainLoader(broken, AUGMENT, image_size=32, batch_size=4, seed=0, threads=2).epoch(0))

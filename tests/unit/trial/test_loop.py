@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ def batches(*sizes: int, mixed: bool = False) -> list[Pending]:
 
 
 def pending(batch: DeviceBatch) -> Pending:
-    return Pending(len(batch), lambda: batch)
+    return Pending(len(batch), np.arange(len(batch)), lambda: batch)
 
 
 def weights(one: Learner) -> dict[str, Tensor]:
