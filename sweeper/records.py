@@ -105,7 +105,7 @@ class EpochMetrics(_Record):
     parameters: int | None = None
     """Parameters of the model, those of its head included."""
     latency_ms: float | None = None
-    """Median milliseconds of a forward pass of one image, in eval mode on the trial's device; measured once a phase."""
+    """Milliseconds of the fastest pass of one image, in eval mode on the trial's device; measured once a phase."""
 
     def value(self, objective: str) -> float:
         """Returns the metric called `objective`, one of `METRICS`; not a number where it was not measured."""

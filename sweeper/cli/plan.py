@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,27 +46,31 @@ def command(  # noqa: PLR0913 - one for each option
     share = share_on(nodes, spec.resources, where="this machine")
     place = place_of(share, slots=slots_on(nodes, share, spec.resources))
     plan = make_plan(spec, place, CachePaths.default(), PlanOptions(measure=not no_measure))
+    start = _start(spec, root)
     if as_json:
-        options.echo_json(plan)
+        click.echo(json.dumps(plan.model_dump(mode="json") | {"start": start}, indent=2))
     else:
         show_plan(plan, Console(width=None if Console().is_terminal else 160))
-        _show_start(spec, root)
+        for sentence in start:
+            click.echo(f"Start:      {sentence}")
     return _refuse(plan)
 
 
-def _show_start(spec: SweepSpec, root: Path | None) -> None:
-    """Prints what the search would start from."""
+def _start(spec: SweepSpec, root: Path | None) -> tuple[str, ...]:
+    """Returns what the search would start from, a sentence each."""
     from sweeper.driver.preflight import listed_images
     from sweeper.driver.warm_start import earlier_searches
     from sweeper.search import first_points, settle_prior
 
+    sentences: list[str] = []
     priors = settle_prior(spec)
     if priors:
-        families = ", ".join(dict.fromkeys(prior.family for prior in priors))
-        click.echo(f"Prior:      {families}; {len(first_points(spec, priors))} first points.")
+        families, points = ", ".join(dict.fromkeys(prior.family for prior in priors)), first_points(spec, priors)
+        sentences.append(f"The prior of {families}, with {len(points)} first point{'' if len(points) == 1 else 's'}.")
     if spec.search.warm_start:
-        for earlier in earlier_searches(spec, workspace_at(root), listed_images(spec)):
-            click.echo(f"{earlier.sentence[0].upper()}{earlier.sentence[1:]}.")
+        earlier = earlier_searches(spec, workspace_at(root), listed_images(spec))
+        sentences += [f"{one.sentence[0].upper()}{one.sentence[1:]}." for one in earlier]
+    return tuple(sentences)
 
 
 def _refuse(plan: Plan) -> int:

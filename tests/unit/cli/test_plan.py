@@ -54,3 +54,10 @@ def test_a_name_that_is_neither_a_file_nor_a_sweep_is_told(tmp_path: Path) -> No
     done = plan(tmp_path, "tyni")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == f"sweeper: There is no sweep `tyni` in `{tmp_path}/sweeps`."
+
+
+def test_the_plan_as_json_says_what_the_search_would_start_from(tmp_path: Path) -> None:
+    done = plan(tmp_path, "tiny.yaml", "--no-measure", "--json", "--set", "backbone=convnext_atto", "--set", "weights=pretrained")  # fmt: skip
+    assert json.loads(done.stdout)["start"] == ["The prior of ConvNeXt, with 1 first point."], done.stderr
+    purist = plan(tmp_path, "tiny.yaml", "--no-measure", "--json", "--no-prior")
+    assert json.loads(purist.stdout)["start"] == []
