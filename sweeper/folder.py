@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from sweeper.errors import SweepFolderError, nearest
-from sweeper.paths import SweepPaths, Workspace, written_aside
+from sweeper.paths import SweepPaths, TrialPaths, Workspace, written_aside
+from sweeper.records import DriverState, WorkerState
 from sweeper.spec import SweepSpec, dump_spec, load_spec
+
+Said = TypeVar("Said", DriverState, WorkerState)
 
 _GLANCE_SECONDS = 1.0
 """Whoever asks whether a sweep runs holds its lock for a moment; a driver waits that long."""
@@ -121,3 +126,20 @@ def is_running(paths: SweepPaths) -> bool:
         return True
     lock.release()
     return False
+
+
+def read_driver(paths: SweepPaths) -> DriverState | None:
+    """Returns what the driver last said of itself; None where it has said nothing, or was cut off."""
+    return _read(paths.state, DriverState)
+
+
+def read_worker(paths: TrialPaths) -> WorkerState | None:
+    """Returns where a trial runs; None where it does not."""
+    return _read(paths.worker, WorkerState)
+
+
+def _read(path: Path, kind: type[Said]) -> Said | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -26,6 +26,21 @@ class TrialPaths:
         return self.root / "trial.log"
 
     @property
+    def worker(self) -> Path:
+        """Where it runs, as JSON, while it does."""
+        return self.root / "worker.json"
+
+    @property
+    def stop_request(self) -> Path:
+        """Written by `sweeper stop --trial`; the driver looks for it after each epoch."""
+        return self.root / "stop"
+
+    @property
+    def retry(self) -> TrialPaths:
+        """What `sweeper retry` writes; the sweep does not read it."""
+        return TrialPaths(self.root / "retry")
+
+    @property
     def checkpoint(self) -> Path:
         """The state after the last finished epoch, from which the trial goes on."""
         return self.root / "last.ckpt"
@@ -123,6 +138,16 @@ class SweepPaths:
     def stop_request(self) -> Path:
         """Written by `sweeper stop`; the driver looks for it."""
         return self.root / "stop"
+
+    @property
+    def pause_request(self) -> Path:
+        """Written by `sweeper pause`; the driver starts nothing while it is there."""
+        return self.root / "pause"
+
+    @property
+    def state(self) -> Path:
+        """What the driver says of itself, as JSON, while it lives."""
+        return self.root / "driver.json"
 
     @property
     def log(self) -> Path:

@@ -189,6 +189,39 @@ class Spent(_Record):
     """On the clock, pauses between runs left out."""
 
 
+class WaitingTrial(_Record):
+    """A trial that could run and does not."""
+
+    number: int = Field(ge=0)
+    why: str
+    """A clause that completes `it waits:`."""
+
+
+class DriverState(_Record):
+    """What a driver says of itself to whoever looks from another process; the contents of `driver.json`."""
+
+    host: str
+    pid: int
+    slots: int
+    """How many trials run at once."""
+    running: tuple[int, ...] = ()
+    """The trials that hold a slot."""
+    waiting: tuple[WaitingTrial, ...] = ()
+    """Trials that were begun and wait to go on."""
+    paused: str | None = None
+    """Why no trial starts for now, a sentence; None while trials start."""
+
+
+class WorkerState(_Record):
+    """Where an attempt at a trial runs; the contents of `worker.json` while it does."""
+
+    host: str
+    pid: int
+    attempt: int = Field(ge=1)
+    started: float
+    """Seconds since the Unix epoch."""
+
+
 class Suggestion(_Record):
     """A point of the search space with the trial number the ledger gave it."""
 
@@ -210,6 +243,8 @@ class TrialRecord(_Record):
     attempts: int = 0
     """How many times the trial was started."""
     failure: Failure | None = None
+    stop_reason: str | None = None
+    """Why it was stopped, where that was not the stop rule."""
     started: float | None = None
     """Seconds since the Unix epoch; None while waiting."""
     finished: float | None = None

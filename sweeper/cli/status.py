@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from sweeper.cli import options
 from sweeper.cli.tables import point, running_table
-from sweeper.folder import find_sweep, is_running, read_spec, workspace_at
-from sweeper.records import METRICS
-from sweeper.results import status_of
+from sweeper.folder import find_sweep, is_running, read_driver, read_spec, read_worker, workspace_at
+from sweeper.paths import SweepPaths
+from sweeper.records import METRICS, TrialState
+from sweeper.results import Sight, status_of
+
+if TYPE_CHECKING:
+    from sweeper.search import Ledger
 
 
 @click.command("status")
@@ -27,10 +32,7 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
     spec = read_spec(paths)
     ledger = open_ledger(spec, storage_url(spec, paths), create=False)
     records = ledger.records()
-    logs = {record.number: str(paths.trial(record.number).log) for record in records}
-    status = status_of(
-        spec, records, total=ledger.total, alive=is_running(paths), logs=logs, spent=ledger.spent, ended=ledger.ended
-    )
+    status = status_of(spec, records, _sight(paths, ledger), total=ledger.total)
     if as_json:
         options.echo_json(status)
         return
@@ -44,6 +46,26 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
         click.echo(f"Best {metric.title} {value}: trial {status.best.number}, {point(status.best.params)}.")
     if status.running:
         Console().print(running_table(status))
+    for waiting in status.waiting:
+        click.echo(f"Trial {waiting.number} waits: {waiting.why}.")
+    unasked = status.total - len(records)
+    if unasked > 0 and ledger.ended is None:
+        click.echo(f"{unasked} trials have no point yet; one is asked for when a slot is free for it.")
     for failed in status.failed:  # as lines, not in a table: a path that is cut short is of no use
         click.echo(f"Trial {failed.number} failed: {failed.reason}\n  log: {failed.log}")
     click.echo(status.explanation)
+
+
+def _sight(paths: SweepPaths, ledger: Ledger) -> Sight:
+    records = ledger.records()
+    alive = is_running(paths)
+    running = [record.number for record in records if record.state is TrialState.RUNNING]
+    workers = {number: read_worker(paths.trial(number)) for number in running} if alive else {}
+    return Sight(
+        alive=alive,
+        driver=read_driver(paths) if alive else None,
+        workers={number: worker for number, worker in workers.items() if worker is not None},
+        logs={record.number: str(paths.trial(record.number).log) for record in records},
+        spent=ledger.spent,
+        ended=ledger.ended,
+    )

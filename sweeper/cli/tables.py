@@ -55,8 +55,10 @@ def running_table(status: SweepStatus) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("trial", "epochs", "attempt"):
         table.add_column(title, justify="right")
+    table.add_column("on")
     for running in status.running:
-        table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt))
+        where = f"{running.host}, process {running.pid}" if running.host is not None else "-"
+        table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt), where)
     return table
 
 

@@ -5,7 +5,6 @@ Tune pickles what it is given into a file that nobody reads; the adapters leave 
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from ray.tune import Stopper
@@ -14,7 +13,7 @@ from ray.tune.search import Searcher
 
 from sweeper.driver.assignment import Message
 from sweeper.driver.attempts import Attempts
-from sweeper.paths import SweepPaths
+from sweeper.driver.requests import Requests
 from sweeper.records import Decision
 
 
@@ -75,20 +74,20 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
         return {}
 
 
-class StopRequested(Stopper):  # type: ignore[misc] # Ray ships no types
-    """Ends the Tune run when a signal came, or `sweeper stop` asked for it."""
+class OnRequest(Stopper):  # type: ignore[misc] # Ray ships no types
+    """Ends the Tune run when the sweep is to stop, or is paused and its trials have finished their epochs."""
 
-    def __init__(self, signalled: threading.Event, paths: SweepPaths) -> None:
-        self._signalled = signalled
-        self._paths = paths
+    def __init__(self, requests: Requests, attempts: Attempts) -> None:
+        self._requests = requests
+        self._attempts = attempts
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped on its own."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the sweep is to stop."""
-        return self._signalled.is_set() or self._paths.stop_request.exists()
+        """Whether the Tune run is to end."""
+        return self._requests.stop or (self._requests.why_paused() is not None and self._attempts.are_idle)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

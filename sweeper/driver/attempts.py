@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from sweeper.driver.assignment import Assignment
 from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
+from sweeper.driver.requests import Bulletin
 from sweeper.paths import CachePaths, SweepPaths
 from sweeper.planning.share import Share
-from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState
+from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState, WaitingTrial
 from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
@@ -30,6 +32,9 @@ class Sweep:
     share: Share
 
 
+_ASKED: Final = "ended by `sweeper stop --trial`"
+
+
 @dataclass(frozen=True)
 class _Live:
     """A trial that a worker has, or is about to get."""
@@ -45,11 +50,23 @@ class Attempts:
     attempt, exactly as a trial that an earlier driver left behind, so there is one way to go on.
     """
 
-    def __init__(self, sweep: Sweep, slots: Callable[[], int]) -> None:
+    def __init__(
+        self, sweep: Sweep, slots: Callable[[], int], *, paused: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """Starts with nothing live.
+
+        Args:
+            sweep: what to run.
+            slots: how many trials run at once, now.
+            paused: why nothing is to run for now, or None.
+        """
         self._sweep = sweep
         self._slots = slots
+        self._paused = paused
+        self._bulletin = Bulletin(sweep.paths)
         self._live: dict[str, _Live] = {}
         self._to_take_up: deque[int] = deque()
+        self._why: dict[int, str] = {}
         self._losses: dict[int, int] = {}
         self._limits = Limits(sweep.spec, sweep.ledger, sweep.share)
         self._finished = sum(record.state.is_finished for record in sweep.ledger.records())
@@ -60,6 +77,24 @@ class Attempts:
         """Queues the trials that the ledger has as running: an earlier driver, or Tune run, left them behind."""
         self._live.clear()
         self._to_take_up = deque(self._sweep.ledger.interrupted())
+        for number in self._to_take_up:
+            self._why.setdefault(number, "it was interrupted, and goes on when a slot is free")
+        self.tell()
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no worker has a trial."""
+        return not self._live
+
+    def tell(self) -> None:
+        """Brings what other processes can read of this driver up to date."""
+        waiting = [WaitingTrial(number=number, why=self._why[number]) for number in self._to_take_up]
+        running = sorted(live.number for live in self._live.values())
+        self._bulletin.tell(slots=self._slots(), running=running, waiting=waiting, paused=self._paused())
+
+    def close(self) -> None:
+        """Takes down what `tell` wrote: this driver ends."""
+        self._bulletin.take_down()
 
     @property
     def are_over(self) -> bool:
@@ -76,15 +111,17 @@ class Attempts:
 
         A point is asked for only when a slot is free for it: a suggestion made earlier would know less.
         """
-        if len(self._live) >= self._slots():
+        if len(self._live) >= self._slots() or self._paused() is not None:
             return None
         suggestion = self._suggestion()
         if suggestion is None:
             return None
+        self._why.pop(suggestion.number, None)
         config = resolve(self._sweep.spec, suggestion.params)
         self._live[name] = _Live(suggestion.number, config)
         self._track(self._live[name])
         self._sweep.observer.trial_started(suggestion)
+        self.tell()
         return Assignment(
             number=suggestion.number,
             attempt=suggestion.attempt,
@@ -97,8 +134,11 @@ class Attempts:
 
     def _suggestion(self) -> Suggestion | None:
         """Returns a trial that was begun before, else a new point if one may be asked for."""
-        if self._to_take_up:
-            return self._sweep.ledger.take_up(self._to_take_up.popleft())
+        while self._to_take_up:
+            number = self._to_take_up.popleft()
+            if not self._is_unwanted(number):
+                return self._sweep.ledger.take_up(number)
+            self._sweep.ledger.stop(number, reason=_ASKED)
         return None if self._is_enough() else self._sweep.ledger.ask()
 
     def _is_enough(self) -> bool:
@@ -123,10 +163,28 @@ class Attempts:
         self._sweep.observer.epoch_ended(number, epoch, decision)
         if decision is Decision.STOP:
             self._sweep.ledger.stop(number)
+        elif not is_last and self._is_unwanted(number):
+            self._sweep.ledger.stop(number, reason=_ASKED)
+            decision = Decision.STOP
+        if decision is Decision.STOP:
             self._closed(name)
-        else:
-            self._track(live)
-        return decision
+            return decision
+        self._track(live)
+        if self._paused() is None or is_last:
+            return decision
+        # Its checkpoint is written: the worker can be let go, and another one goes on from there.
+        self._put_back(name, "the sweep is paused; it goes on from its last epoch")
+        return Decision.STOP
+
+    def _is_unwanted(self, number: int) -> bool:
+        return self._sweep.paths.trial(number).stop_request.exists()
+
+    def _put_back(self, name: str, why: str) -> None:
+        """Lets a trial wait to be taken up again."""
+        number = self._live.pop(name).number
+        self._to_take_up.append(number)
+        self._why[number] = why
+        self.tell()
 
     def ended(self, name: str, failure: Failure | None) -> None:
         """Closes a trial whose worker came to its end, well or not."""
@@ -148,8 +206,8 @@ class Attempts:
         again = self._losses[number] <= self._sweep.spec.resources.retries
         self._sweep.observer.trial_lost(number, again=again)
         if again:
-            del self._live[name]
-            self._to_take_up.append(number)
+            attempts = self._sweep.spec.resources.retries + 1
+            self._put_back(name, f"its worker or node was lost (attempt {self._losses[number]} of {attempts})")
         else:
             times = self._losses[number]
             reason = f"its worker was lost {times} time{'s' if times > 1 else ''}; `resources.retries` allows no more"
@@ -160,8 +218,10 @@ class Attempts:
         live = self._live.pop(name)
         number = live.number
         self._track(live)
+        self._sweep.paths.trial(number).stop_request.unlink(missing_ok=True)
         record = self._sweep.ledger.record(number)
         self._finished += 1
+        self.tell()
         self._sweep.observer.trial_ended(record)
         if record.state is not TrialState.FAILED:
             # What a finished trial needs no more; a failed one keeps it for whoever looks into it.

@@ -15,15 +15,17 @@ from typing import Any
 import ray
 from ray import tune
 
-from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, StopRequested
+from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, OnRequest
 from sweeper.driver.attempts import Attempts, Sweep
 from sweeper.driver.cluster import slots_for
+from sweeper.driver.requests import Requests
 from sweeper.driver.worker import TrialWorker
 from sweeper.errors import EngineError
 
 _LOG = logging.getLogger(__name__)
 _DEATHS_IN_A_ROW = 3
 _SLOTS_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
 
 
 def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool:
@@ -42,30 +44,51 @@ def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool
     Raises:
         EngineError: Tune died several times in a row without finishing a trial.
     """
-    attempts = Attempts(sweep, _Slots(sweep))
-    deaths = 0
     with signals_caught() as signalled:
-        stopper = StopRequested(signalled, sweep.paths)
-        while True:
-            attempts.take_over()
-            if attempts.are_over:
-                return True
-            finished = _finished(sweep)
-            try:
-                _tuner(sweep, worker, attempts, stopper).fit()
-            except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
-                _LOG.exception("A Tune run died.")
-                deaths = 1 if _finished(sweep) > finished else deaths + 1
-                if deaths >= _DEATHS_IN_A_ROW:
-                    raise EngineError(
-                        f"Ray Tune died {deaths} times without finishing a trial; see `{sweep.paths.log}`, "
-                        "then `sweeper resume`."
-                    ) from error
-                sweep.observer.note(f"Ray Tune stopped ({_gist(error)}); going on from the ledger.")
-            if stopper.stop_all():
-                return False
-            # Workers of a Tune run that died hold their CPUs until its objects, which refer to each other, are gone.
-            gc.collect()
+        requests = Requests(signalled, sweep.paths)
+        attempts = Attempts(sweep, _Slots(sweep), paused=requests.why_paused)
+        try:
+            return _run(sweep, worker, attempts, requests)
+        finally:
+            attempts.close()
+
+
+def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: Requests) -> bool:
+    deaths = 0
+    while True:
+        attempts.take_over()
+        if attempts.are_over:
+            return True
+        _sit_out(sweep, attempts, requests)
+        if requests.stop:
+            return False
+        finished = _finished(sweep)
+        try:
+            _tuner(sweep, worker, attempts, OnRequest(requests, attempts)).fit()
+        except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
+            _LOG.exception("A Tune run died.")
+            deaths = 1 if _finished(sweep) > finished else deaths + 1
+            if deaths >= _DEATHS_IN_A_ROW:
+                raise EngineError(
+                    f"Ray Tune died {deaths} times without finishing a trial; see `{sweep.paths.log}`, "
+                    "then `sweeper resume`."
+                ) from error
+            sweep.observer.note(f"Ray Tune stopped ({_gist(error)}); going on from the ledger.")
+        # Workers of a Tune run that died hold their CPUs until its objects, which refer to each other, are gone.
+        gc.collect()
+
+
+def _sit_out(sweep: Sweep, attempts: Attempts, requests: Requests) -> None:
+    """Waits while the sweep is paused: the workers have ended, so that their GPUs are free for others."""
+    why = requests.why_paused()
+    if why is None:
+        return
+    sweep.observer.note(why)
+    while requests.why_paused() and not requests.stop:
+        attempts.tell()
+        requests.wait(_PAUSE_SECONDS)
+    if not requests.stop:
+        sweep.observer.note("The sweep goes on.")
 
 
 def _finished(sweep: Sweep) -> int:
@@ -111,7 +134,7 @@ class _Slots:
         return self._slots
 
 
-def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper: StopRequested) -> tune.Tuner:
+def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper: OnRequest) -> tune.Tuner:
     trainable: Any = tune.with_resources(worker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
     return tune.Tuner(
         trainable,

@@ -120,6 +120,7 @@ def _run(
     spec: SweepSpec, workspace: Workspace, paths: SweepPaths, *, source: Path | None, observer: SweepObserver
 ) -> SweepOutcome:
     paths.stop_request.unlink(missing_ok=True)
+    paths.pause_request.unlink(missing_ok=True)
     with _logged(paths):
         share = share_for(spec.resources)
         cache = CachePaths.default()

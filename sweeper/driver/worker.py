@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import time
 import traceback
 from typing import Any
 
@@ -10,8 +13,8 @@ from ray import tune
 
 from sweeper.driver.assignment import Assignment, Message
 from sweeper.errors import EngineError, SweeperError
-from sweeper.paths import CachePaths, TrialPaths
-from sweeper.records import Failure
+from sweeper.paths import CachePaths, TrialPaths, written_aside
+from sweeper.records import Failure, WorkerState
 from sweeper.trial.run import Runtime, run_trial
 
 _LOG = logging.getLogger("sweeper")
@@ -66,12 +69,17 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         _LOG.addHandler(self._log_file)
         _LOG.setLevel(logging.INFO)
         _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)
+        self._mark = paths.worker
+        here = WorkerState(host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time())
+        with written_aside(self._mark, flush=False) as aside:
+            aside.write_text(here.model_dump_json(), encoding="utf-8")
         runtime = Runtime(device=assignment.device, threads=assignment.threads, cache=CachePaths(assignment.cache))
         self._epochs = run_trial(assignment.config, paths, runtime=runtime)
 
     def _end(self) -> None:
         # Closing the generator is what stops its loader threads and frees its memory.
         self._epochs.close()
+        self._mark.unlink(missing_ok=True)
         _LOG.removeHandler(self._log_file)
         self._log_file.close()
 

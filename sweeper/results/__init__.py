@@ -2,6 +2,6 @@
 
 from sweeper.results.leaderboard import Leaderboard, Row, rank, rank_for
 from sweeper.results.pareto import pareto_front
-from sweeper.results.status import SweepStatus, status_of
+from sweeper.results.status import Sight, SweepStatus, status_of
 
-__all__ = ["Leaderboard", "Row", "SweepStatus", "pareto_front", "rank", "rank_for", "status_of"]
+__all__ = ["Leaderboard", "Row", "Sight", "SweepStatus", "pareto_front", "rank", "rank_for", "status_of"]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeper.records import Spent, TrialRecord, TrialState
+from sweeper.records import DriverState, Spent, TrialRecord, TrialState, WaitingTrial, WorkerState
 from sweeper.results.leaderboard import Row, rank_for
+from sweeper.results.waiting import holders, waiting_trials
 from sweeper.spec import SweepSpec, resolve
 
 
@@ -23,6 +24,10 @@ class RunningTrial(BaseModel):
     of_epochs: int
     """Epochs it will run if it is not stopped."""
     attempt: int
+    host: str | None = None
+    """The machine it runs on; None where it does not."""
+    pid: int | None = None
+    """Its worker's process there."""
 
 
 class FailedTrial(BaseModel):
@@ -36,6 +41,25 @@ class FailedTrial(BaseModel):
     """The trial's log file."""
 
 
+class Sight(BaseModel):
+    """What is known of a sweep besides its trials."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alive: bool
+    """Whether a driver holds the sweep."""
+    driver: DriverState | None = None
+    """What it says of itself, once it has started."""
+    workers: dict[int, WorkerState] = {}
+    """Where trials run, by their numbers."""
+    logs: dict[int, str] = {}
+    """The log file of each trial, by number."""
+    spent: Spent = Spent()
+    """What has been used up."""
+    ended: str | None = None
+    """Why it is finished with fewer trials than were asked for."""
+
+
 class SweepStatus(BaseModel):
     """A sweep at a glance."""
 
@@ -47,65 +71,67 @@ class SweepStatus(BaseModel):
     total: int
     counts: dict[TrialState, int]
     running: tuple[RunningTrial, ...]
+    waiting: tuple[WaitingTrial, ...] = ()
+    """Trials that have a number and do not run, each with the reason."""
     failed: tuple[FailedTrial, ...]
     best: Row | None
     seconds: float
     """Training and evaluation of all trials together."""
+    paused: str | None = None
+    """Why no trial starts for now."""
     budget: tuple[str, ...] = ()
     """How much of each budget is used up: `12 of 40 epochs`."""
     explanation: str
     """One sentence: what happens next, or what to do; why trials wait."""
 
 
-def status_of(  # noqa: PLR0913 - all that is known of a sweep
-    spec: SweepSpec,
-    records: Sequence[TrialRecord],
-    *,
-    total: int,
-    alive: bool,
-    logs: dict[int, str],
-    spent: Spent | None = None,
-    ended: str | None = None,
-) -> SweepStatus:
+def status_of(spec: SweepSpec, records: Sequence[TrialRecord], sight: Sight, *, total: int) -> SweepStatus:
     """Sums a sweep up.
 
     Args:
         spec: what was asked.
         records: every trial the ledger knows.
+        sight: what else is known.
         total: trials the finished sweep will have.
-        alive: whether a driver holds the sweep.
-        logs: the log file of each trial, by number.
-        spent: what has been used up.
-        ended: why it is finished with fewer trials.
     """
-    counts = Counter(record.state for record in records)
-    counts[TrialState.WAITING] += total - len(records)
+    driver = sight.driver if sight.alive else None
+    put_back = {one.number for one in driver.waiting} if driver is not None else set()
+    counts = Counter(TrialState.WAITING if r.number in put_back else r.state for r in records)
+    counts[TrialState.WAITING] += max(0, total - len(records))
     running = tuple(
-        RunningTrial(
-            number=r.number,
-            epochs=len(r.epochs),
-            of_epochs=resolve(spec, r.params).train.epochs if r.attempts else spec.train.epochs,
-            attempt=r.attempts,
-        )
-        for r in records
-        if r.state is TrialState.RUNNING
+        _running(spec, record, sight.workers.get(record.number) if sight.alive else None)
+        for record in records
+        if record.state is TrialState.RUNNING and record.number not in put_back
     )
     failed = tuple(
-        FailedTrial(number=r.number, reason=r.failure.reason if r.failure else "", log=logs.get(r.number, ""))
+        FailedTrial(number=r.number, reason=r.failure.reason if r.failure else "", log=sight.logs.get(r.number, ""))
         for r in records
         if r.state is TrialState.FAILED
     )
     return SweepStatus(
         name=spec.name,
-        alive=alive,
+        alive=sight.alive,
         total=total,
         counts={state: counts[state] for state in TrialState},
         running=running,
+        waiting=waiting_trials(records, driver, alive=sight.alive, ended=sight.ended),
         failed=failed,
         best=rank_for(records, spec.search).best,
         seconds=sum(record.seconds for record in records),
-        budget=_budget(spec, spent or Spent()),
-        explanation=_explanation(spec, counts, alive=alive, ended=ended),
+        budget=_budget(spec, sight.spent),
+        paused=driver.paused if driver is not None else None,
+        explanation=_explanation(spec, counts, sight),
+    )
+
+
+def _running(spec: SweepSpec, record: TrialRecord, worker: WorkerState | None) -> RunningTrial:
+    return RunningTrial(
+        number=record.number,
+        epochs=len(record.epochs),
+        of_epochs=resolve(spec, record.params).train.epochs if record.attempts else spec.train.epochs,
+        attempt=record.attempts,
+        host=worker.host if worker is not None else None,
+        pid=worker.pid if worker is not None else None,
     )
 
 
@@ -121,8 +147,9 @@ def _budget(spec: SweepSpec, spent: Spent) -> tuple[str, ...]:
     return tuple(f"{used[name]:.3g} of {amount:g} {name.replace('_', '-')}" for name, amount in given.items())
 
 
-def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool, ended: str | None) -> str:
+def _explanation(spec: SweepSpec, counts: Counter[TrialState], sight: Sight) -> str:
     waiting, running = counts[TrialState.WAITING], counts[TrialState.RUNNING]
+    alive, ended = sight.alive, sight.ended
     if ended is not None and not running:
         return f"The sweep is finished. {ended}"
     if ended is not None and alive:
@@ -134,12 +161,17 @@ def _explanation(spec: SweepSpec, counts: Counter[TrialState], *, alive: bool, e
             f"No driver is running; `sweeper resume {spec.name}` goes on with "
             f"{running} interrupted and {waiting} waiting trials."
         )
+    driver = sight.driver
+    if driver is not None and driver.paused is not None:
+        still = f" Trials that still finish their epoch: {running}." if running else ""
+        return f"{driver.paused}{still}"
     if waiting and running:
         gpus = spec.resources.gpus_per_trial
         need = f"{spec.resources.cpus_per_trial:g} CPU" + (
             f" and {gpus:g} GPU" if isinstance(gpus, float) and gpus else ""
         )
-        return f"{waiting} trials wait because all {running} slots are busy; each trial takes {need}."
+        busy = holders(driver) if driver is not None and driver.running else f"all {running} slots are busy"
+        return f"{waiting} trials wait because {busy}; each trial takes {need}."
     if waiting:
         return f"{waiting} trials wait for a worker to start."
     return f"The last {running} trials are running."

@@ -40,6 +40,7 @@ from sweeper.spec.sweep import SweepSpec
 
 _ATTEMPTS: Final = "attempts"
 _FAILURE: Final = "failure"
+_STOP_REASON: Final = "stop_reason"
 _PARAMS: Final = "params"
 _STOPPED_AT: Final = "stopped_at"
 _SEEDED: Final = "seeded"
@@ -260,8 +261,10 @@ class Ledger:
             return
         self._study.tell(number, best.value(self._spec.search.objective), skip_if_finished=True)
 
-    def stop(self, number: int) -> None:
-        """Closes a trial that the stop rule ended early."""
+    def stop(self, number: int, *, reason: str | None = None) -> None:
+        """Closes a trial that ended early; `reason` says why where it was not the stop rule."""
+        if reason is not None:
+            self._storage.set_trial_user_attr(self._trial_id(number), _STOP_REASON, reason)
         self._study.tell(number, state=OptunaState.PRUNED, skip_if_finished=True)
 
     def fail(self, number: int, failure: Failure) -> None:
@@ -365,6 +368,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         epochs=tuple(sorted(epochs, key=lambda epoch: epoch.epoch)),
         attempts=attributes.get(_ATTEMPTS, 0),
         failure=Failure.model_validate(failure) if failure else None,
+        stop_reason=attributes.get(_STOP_REASON),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         finished=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )

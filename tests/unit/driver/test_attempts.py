@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sweeper.driver.attempts import Attempts, Sweep
+from sweeper.folder import read_driver
 from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState
 
@@ -116,3 +117,56 @@ def test_what_an_earlier_driver_left_running_comes_first(make_sweep: MakeSweep) 
 def test_a_share_says_device_and_threads() -> None:
     assert (Share(cpus=0.5, gpus=0).device, Share(cpus=0.5, gpus=0).threads) == ("cpu", 1)
     assert (Share(cpus=4, gpus=0.5).device, Share(cpus=4, gpus=0.5).threads) == ("cuda:0", 4)
+
+
+def test_a_paused_sweep_lets_each_trial_finish_its_epoch_and_starts_nothing(
+    make_sweep: MakeSweep, diary: object
+) -> None:
+    sweep = make_sweep(search={"trials": 3}, train={"epochs": 3, "batch_size": 128})
+    why: list[str | None] = [None]
+    attempts = Attempts(sweep, slots=lambda: 2, paused=lambda: why[0])
+    attempts.next("a")
+    why[0] = "It was paused."
+    assert attempts.next("b") is None
+    assert not attempts.are_idle
+    assert attempts.epoch_ended("a", epoch(1, 0.5)) is Decision.STOP
+    assert attempts.are_idle
+    assert not attempts.are_over
+    told = read_driver(sweep.paths)
+    assert told is not None
+    assert (told.running, told.paused) == ((), "It was paused.")
+    assert [(one.number, one.why) for one in told.waiting] == [
+        (0, "the sweep is paused; it goes on from its last epoch")
+    ]
+    assert sweep.ledger.record(0).state is TrialState.RUNNING
+    why[0] = None
+    attempts.take_over()
+    again = attempts.next("c")
+    assert again is not None
+    assert (again.number, again.attempt) == (0, 2)
+    attempts.close()
+    assert read_driver(sweep.paths) is None
+
+
+def test_a_pause_does_not_keep_a_trial_from_its_end(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(search={"trials": 1}, train={"epochs": 1, "batch_size": 128})
+    why: list[str | None] = [None]
+    attempts = Attempts(sweep, slots=lambda: 1, paused=lambda: why[0])
+    attempts.next("a")
+    why[0] = "It was paused."
+    assert attempts.epoch_ended("a", epoch(1, 0.5)) is Decision.CONTINUE
+    attempts.ended("a", None)
+    assert sweep.ledger.record(0).state is TrialState.COMPLETE
+
+
+def test_a_trial_that_somebody_stops_ends_with_its_epoch_and_says_so(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(train={"epochs": 4, "batch_size": 128})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    attempts.next("a")
+    request = sweep.paths.trial(0).stop_request
+    request.parent.mkdir(parents=True)
+    request.touch()
+    assert attempts.epoch_ended("a", epoch(1, 0.5)) is Decision.STOP
+    record = sweep.ledger.record(0)
+    assert (record.state, record.stop_reason) == (TrialState.STOPPED, "ended by `sweeper stop --trial`")
+    assert not request.exists()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sweeper.records import TrialRecord, TrialState
-from sweeper.results import status_of
+from sweeper.records import DriverState, TrialRecord, TrialState, WaitingTrial, WorkerState
+from sweeper.results import Sight, status_of
 from sweeper.spec import SweepSpec
 
 MakeRecord = Callable[..., TrialRecord]
@@ -24,7 +24,8 @@ def test_a_status_counts_lists_and_names_the_best(make_record: MakeRecord) -> No
         make_record(2, state=TrialState.FAILED, reason="no luck"),
         make_record(3, 0.4, state=TrialState.RUNNING),
     ]
-    status = status_of(SPEC, records, total=6, alive=True, logs={2: "trials/0002/trial.log"})
+    sight = Sight(alive=True, logs={2: "trials/0002/trial.log"})
+    status = status_of(SPEC, records, sight, total=6)
     assert status.counts == {
         TrialState.WAITING: 2, TrialState.RUNNING: 1, TrialState.COMPLETE: 1, TrialState.STOPPED: 1,
         TrialState.FAILED: 1,
@@ -58,4 +59,36 @@ def test_a_status_says_what_happens_next(
     make_record: MakeRecord, states: list[str], alive: bool, explanation: str
 ) -> None:
     records = [make_record(number, 0.5, state=TrialState(state)) for number, state in enumerate(states)]
-    assert status_of(SPEC, records, total=6, alive=alive, logs={}).explanation == explanation
+    assert status_of(SPEC, records, Sight(alive=alive), total=6).explanation == explanation
+
+
+def test_a_status_says_why_each_trial_waits(make_record: MakeRecord) -> None:
+    driver = DriverState(
+        host="a", pid=1, slots=2, running=(0, 1), waiting=(WaitingTrial(number=2, why="its worker or node was lost"),)
+    )
+    records = [make_record(number, 0.5, state=TrialState.RUNNING) for number in range(3)]
+    records.append(make_record(3, state=TrialState.WAITING))
+    workers = {0: WorkerState(host="b", pid=7, attempt=1, started=0.0)}
+    status = status_of(SPEC, records, Sight(alive=True, driver=driver, workers=workers), total=6)
+    assert [(one.number, one.why) for one in status.waiting] == [
+        (2, "its worker or node was lost"),
+        (3, "its point is queued; no slot is free: trials 0 and 1 hold the 2 slots"),
+    ]
+    assert [(one.number, one.host, one.pid) for one in status.running] == [(0, "b", 7), (1, None, None)]
+    assert (status.counts[TrialState.RUNNING], status.counts[TrialState.WAITING]) == (2, 4)
+    assert status.explanation == (
+        "4 trials wait because trials 0 and 1 hold the 2 slots; each trial takes 2 CPU and 0.5 GPU."
+    )
+
+
+def test_a_dead_or_paused_sweep_says_so_for_each_of_its_trials(make_record: MakeRecord) -> None:
+    records = [make_record(0, 0.5, state=TrialState.RUNNING), make_record(1, state=TrialState.WAITING)]
+    dead = status_of(SPEC, records, Sight(alive=False), total=6)
+    assert [one.why for one in dead.waiting] == [
+        "it was interrupted after epoch 1, and no driver is running",
+        "its point is queued; no driver is running",
+    ]
+    driver = DriverState(host="a", pid=1, slots=2, running=(0,), paused="It was paused.")
+    paused = status_of(SPEC, records, Sight(alive=True, driver=driver), total=6)
+    assert [one.why for one in paused.waiting] == ["its point is queued; the sweep is paused"]
+    assert paused.explanation == "It was paused. Trials that still finish their epoch: 1."
