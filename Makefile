@@ -10,7 +10,13 @@ QUICKSTART := sweeps/quickstart/resolved.yaml
 NATTEN := natten==0.21.7
 NATTEN_BUILD := setuptools wheel packaging cmake ninja
 
-.PHONY: quickstart setup check test bench lock clean
+.PHONY: quickstart setup check test bench lock clean cluster-up cluster-run cluster-down
+
+# Or `podman-compose`.
+COMPOSE ?= docker compose
+WORKERS ?= 2
+SPACE ?= search_spaces/quickstart.yaml
+CLUSTER := $(COMPOSE) --file docker/compose.yaml
 
 ## Run a small sweep on digits and print its leaderboard (the first call installs everything).
 quickstart: setup
@@ -52,6 +58,19 @@ bench: setup
 lock:
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 		--extra dev --extra sweep --extra export --extra cluster pyproject.toml -o requirements.lock
+
+## Start a Ray cluster, MLflow, PostgreSQL and an artifact store in containers: make cluster-up WORKERS=4
+cluster-up:
+	docker/make-secrets.sh
+	$(CLUSTER) up --detach --build --scale worker=$(WORKERS)
+
+## Run a sweep on it: make cluster-run SPACE=search_spaces/davit.yaml
+cluster-run:
+	$(CLUSTER) --profile tools run --rm sweeper run $(SPACE)
+
+## End it; the volumes, with all sweeps, stay.
+cluster-down:
+	$(CLUSTER) --profile tools --profile gpu down
 
 clean:
 	rm -rf $(VENV) .venv-uv .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -11,7 +11,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the person who runs the tests reaches them, and no test writes to that person's cache."""
-    for name in ("SWEEPER_ROOT", "MLFLOW_TRACKING_URI", "HF_HUB_OFFLINE"):
+    for name in ("SWEEPER_ROOT", "SWEEPER_STORAGE", "MLFLOW_TRACKING_URI", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 

@@ -26,7 +26,7 @@ from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_a
 from sweeper.paths import CachePaths, SweepPaths, Workspace
 from sweeper.planning.machine import place_of
 from sweeper.records import TrialRecord
-from sweeper.search import GivenUp, Ledger, open_ledger, require_no_ledger, storage_url
+from sweeper.search import GivenUp, Ledger, open_ledger, require_no_ledger, storage_url, with_storage
 from sweeper.spec import SweepSpec, dump_spec, resolve
 from sweeper.spec.checks import require_valid
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
@@ -92,7 +92,7 @@ def run_sweep(
     require_valid(spec)
     workspace = workspace_at(root)
     paths = require_new(workspace, spec.name)
-    spec = with_best_trials(spec)
+    spec = with_storage(with_best_trials(spec))
     with held(paths), connected(), _ended_by_sigterm():
         return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
 

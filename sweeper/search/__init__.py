@@ -3,7 +3,7 @@
 from sweeper.search.advice import Advice, EarlierSweep, EarlierTrial, Point
 from sweeper.search.curves import GivenUp
 from sweeper.search.earlier import Matching, match, read_study
-from sweeper.search.ledger import Ledger, open_ledger, require_no_ledger, storage_url
+from sweeper.search.ledger import Ledger, open_ledger, require_no_ledger, storage_url, with_storage
 from sweeper.search.prior import BackbonePrior, LogPrior, family_name, first_points, settle_prior
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "require_no_ledger",
     "settle_prior",
     "storage_url",
+    "with_storage",
 ]

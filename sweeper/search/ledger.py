@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 import warnings
 from functools import cached_property
@@ -60,6 +61,12 @@ _STATES: Final = {
 def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
     """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
     return spec.search.storage or f"sqlite:///{paths.study}"
+
+
+def with_storage(spec: SweepSpec) -> SweepSpec:
+    """Returns the spec of a new sweep with the storage that `SWEEPER_STORAGE` names, unless it names one itself."""
+    storage = spec.search.storage or os.environ.get("SWEEPER_STORAGE") or None
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"storage": storage})})
 
 
 def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | None = None) -> Ledger:

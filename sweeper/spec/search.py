@@ -145,7 +145,8 @@ class SearchSpec(Section):
     patience: PatienceSpec | None = None
     """When to stop before the budget is used up, e.g. `{gain: 0.002, trials: 20}`; null never does."""
     storage: str | None = None
-    """Optuna storage URL of the ledger, e.g. postgresql://...; by default an SQLite file in the sweep's folder."""
+    """Optuna storage URL of the ledger, e.g. postgresql://...; by default `SWEEPER_STORAGE`, else an SQLite file in the
+    sweep's folder."""
 
     @property
     def stop_rule(self) -> StopRule | None:

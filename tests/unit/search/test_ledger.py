@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.errors import InputError, SweepFolderError
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState
-from sweeper.search import Ledger, open_ledger, require_no_ledger
+from sweeper.search import Ledger, open_ledger, require_no_ledger, with_storage
 from sweeper.spec import SweepSpec
 
 MakeSpec = Callable[..., SweepSpec]
@@ -220,3 +220,12 @@ def test_a_point_without_a_backbone_counts_for_each(make_spec: MakeSpec, open_on
     suggestions = list(iter(open_on_disk(spec).ask, None))
     assert {suggestion.params["lr"] for suggestion in suggestions} == {5e-3}
     assert {suggestion.params["backbone"] for suggestion in suggestions} == {"a", "b"}
+
+
+def test_a_new_sweeps_storage_is_the_specs_else_the_environments(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert with_storage(make_spec()).search.storage is None
+    monkeypatch.setenv("SWEEPER_STORAGE", "postgresql://sweeper@db/sweeper")
+    assert with_storage(make_spec()).search.storage == "postgresql://sweeper@db/sweeper"
+    assert with_storage(make_spec(search={"storage": "sqlite:///own.db"})).search.storage == "sqlite:///own.db"
