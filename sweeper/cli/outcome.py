@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from sweeper.cli import options
-from sweeper.cli.tables import leaderboard_table
+from sweeper.cli.boards import board_of, show_board
 from sweeper.driver.run import Outlook, SweepOutcome
+from sweeper.paths import SweepPaths
 from sweeper.records import METRICS, Metric, TrialState
-from sweeper.results import rank_for
 from sweeper.spec import SweepSpec
 
 _SHOWN = 20
@@ -17,11 +16,11 @@ _SHOWN = 20
 
 def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> int:
     """Prints the leaderboard and where to go from it; returns 0, 1 if nothing came out, 130 if stopped."""
-    board = rank_for(outcome.records, spec.search)
+    board = board_of(spec, SweepPaths(outcome.folder))
     if as_json:
         options.echo_json(board)
     elif board.rows:
-        Console(width=None if Console().is_terminal else 200).print(leaderboard_table(board, limit=_SHOWN))
+        show_board(board, limit=_SHOWN)
     for backbone in outcome.given_up:
         click.echo(backbone.sentence, err=True)
     if not outcome.finished:

@@ -1,4 +1,4 @@
-"""Leaderboards and statuses as text tables."""
+"""What several commands print: points, statuses, unreadable images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.records import METRICS, ParamValue
-from sweeper.results import Leaderboard, SweepStatus
+from sweeper.records import ParamValue
+from sweeper.results import SweepStatus
 
 
 def shown(value: ParamValue) -> str:
@@ -21,33 +21,6 @@ def shown(value: ParamValue) -> str:
 def point(params: Mapping[str, ParamValue]) -> str:
     """Returns a point on one line: `lr=0.00021 layer_decay=0.8`."""
     return " ".join(f"{name}={shown(value)}" for name, value in params.items())
-
-
-def leaderboard_table(board: Leaderboard, *, limit: int | None = None) -> Table:
-    """Returns the ranking with the objectives first, the other metrics, the cost and the parameters."""
-    usual = (name for name, metric in METRICS.items() if metric.column)
-    names = list(dict.fromkeys([board.objective, *board.also, *board.constrained, *usual]))
-    params = list(dict.fromkeys(name for row in board.rows for name in row.params))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("rank", "trial", *(METRICS[name].title for name in names), "epoch", "seconds"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    if board.also:
-        table.add_column("front", no_wrap=True)
-    if board.constrained:
-        table.add_column("breaks", overflow="fold")
-    for name in params:
-        table.add_column(name, overflow="fold")
-    for row in board.rows[:limit]:
-        metrics = (format(row.best.value(name), METRICS[name].format) for name in names)
-        front = ["yes" if row.on_front else "-"] if board.also else []
-        breaks = ["; ".join(row.breaks) or "-"] if board.constrained else []
-        values = (shown(row.params[name]) if name in row.params else "-" for name in params)
-        table.add_row(
-            str(row.rank), str(row.number), *metrics, f"{row.best.epoch}/{row.epochs}", f"{row.seconds:.0f}",
-            row.state.value, *front, *breaks, *values, style="dim" if row.breaks else "bold" if row.rank == 1 else None,
-        )  # fmt: skip
-    return table
 
 
 def running_table(status: SweepStatus) -> Table:

@@ -1,7 +1,26 @@
 """6. What came out: the ledger's records, ranked and summed up. Knows neither ray nor mlflow nor torch."""
 
-from sweeper.results.leaderboard import Leaderboard, Row, rank, rank_for
+from sweeper.results.groups import Group, Groups, grouped
+from sweeper.results.leaderboard import Leaderboard, Row, rank, rank_for, with_costs
 from sweeper.results.pareto import pareto_front
+from sweeper.results.scores import ImageScores, image_scores
 from sweeper.results.status import Sight, SweepStatus, status_of
+from sweeper.results.uncertainty import with_intervals
 
-__all__ = ["Leaderboard", "Row", "Sight", "SweepStatus", "pareto_front", "rank", "rank_for", "status_of"]
+__all__ = [
+    "Group",
+    "Groups",
+    "ImageScores",
+    "Leaderboard",
+    "Row",
+    "Sight",
+    "SweepStatus",
+    "grouped",
+    "image_scores",
+    "pareto_front",
+    "rank",
+    "rank_for",
+    "status_of",
+    "with_costs",
+    "with_intervals",
+]

@@ -31,6 +31,12 @@ class Row(BaseModel):
     """The constraints its best epoch breaks, each as a few words; such a trial stands behind all that keep to them."""
     on_front: bool = False
     """Whether no trial is as good in every objective and better in one; only where there are several."""
+    interval: tuple[float, float] | None = None
+    """Of the objective, 95 %, over the validation images; None where it is not known what the trial said of them."""
+    is_level: bool = False
+    """Whether the validation images cannot tell the trial from the best; see `with_intervals`."""
+    gpu_hours: float = 0.0
+    """Hours it trained and evaluated, times its GPUs."""
 
 
 class Leaderboard(BaseModel):
@@ -46,11 +52,20 @@ class Leaderboard(BaseModel):
     rows: tuple[Row, ...]
     unranked: tuple[int, ...]
     """Numbers of the trials without a finished epoch."""
+    images: int | None = None
+    """Validation images behind the intervals; None where there are no intervals."""
+    importance: dict[str, float] = {}
+    """Share of each parameter in what sets the best trials apart, largest first; empty where trials are few."""
 
     @property
     def best(self) -> Row | None:
         """The best trial; None before any epoch has ended, and while every trial breaks a constraint."""
         return self.rows[0] if self.rows and not self.rows[0].breaks else None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all parameters, those that matter first, the others in the order of the search space."""
+        return tuple(dict.fromkeys([*self.importance, *(name for row in self.rows for name in row.params)]))
 
 
 def rank(
@@ -105,6 +120,18 @@ def rank(
         rows=tuple(rows),
         unranked=tuple(sorted(unranked)),
     )
+
+
+def with_costs(board: Leaderboard, *, gpus: float, importance: Mapping[str, float]) -> Leaderboard:
+    """Returns the board with what its trials took and which of their parameters mattered.
+
+    Args:
+        board: from `rank`.
+        gpus: of each trial.
+        importance: the share of each parameter, largest first.
+    """
+    rows = tuple(row.model_copy(update={"gpu_hours": row.seconds * gpus / 3600}) for row in board.rows)
+    return board.model_copy(update={"rows": rows, "importance": dict(importance)})
 
 
 def rank_for(records: Iterable[TrialRecord], search: SearchSpec) -> Leaderboard:

@@ -34,6 +34,7 @@ from sweeper.search.algorithms import pruner_for, sampler_for
 from sweeper.search.attributes import EPOCH
 from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.grid import grid_points
+from sweeper.search.importance import importances
 from sweeper.search.outlook import gain_of_draws
 from sweeper.search.point import scoped_point, suggest_point, unscoped
 from sweeper.spec.objectives import excess
@@ -313,6 +314,13 @@ class Ledger:
     def given_up(self) -> tuple[GivenUp, ...]:
         """Returns the backbones of a choice that were tried and are beaten for certain, with the reason."""
         return self._curves.given_up(observations(self._study), direction(self._study))
+
+    def importances(self) -> dict[str, float]:
+        """Returns the share of each searched parameter in what sets good trials apart; see `importance`."""
+        objective = self._spec.search.objective
+        best = ((trial, _record(trial).best_epoch(objective)) for trial in self._trials() if trial.params)
+        rated = [(trial, epoch.value(objective)) for trial, epoch in best if epoch and trial.state.is_finished()]
+        return importances(rated, self._study.direction)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
