@@ -13,6 +13,7 @@ The tree; the letter is the exit code of the command line (2: the user's input, 
       FetchError                      1   a download broke off, or is not what was published
       CacheError                      1   a decoded cache that is damaged
       CheckpointError                 1   a checkpoint that is damaged or of another trial
+      LedgerError                     1   the ledger's database stayed away
       EngineError                     1   Ray could not be started, or kept failing
       TrackingError                   1   the MLflow server refused or did not answer
       TrialError                      1   a trial cannot go on: its loss is not finite
@@ -74,6 +75,10 @@ class CacheError(SweeperError):
 
 class CheckpointError(SweeperError):
     """A checkpoint is damaged, or belongs to another trial."""
+
+
+class LedgerError(SweeperError):
+    """The ledger's database did not answer for longer than the driver waits."""
 
 
 class EngineError(SweeperError):

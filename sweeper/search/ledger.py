@@ -36,7 +36,9 @@ from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.grid import grid_points
 from sweeper.search.importance import importances
 from sweeper.search.outlook import gain_of_draws
-from sweeper.search.point import scoped_point, suggest_point, unscoped
+from sweeper.search.patience import patient
+from sweeper.search.point import forget_point, scoped_point, suggest_point, unscoped
+from sweeper.search.stop_rule import Verdict, ask_rule, verdict_at
 from sweeper.spec.objectives import excess
 from sweeper.spec.sweep import SweepSpec
 
@@ -44,7 +46,7 @@ _ATTEMPTS: Final = "attempts"
 _FAILURE: Final = "failure"
 _STOP_REASON: Final = "stop_reason"
 _PARAMS: Final = "params"
-_STOPPED_AT: Final = "stopped_at"
+_VERDICT: Final = "verdict"
 _SEEDED: Final = "seeded"
 _SWEEP_ID: Final = "sweep_id"
 _SPENT: Final = "spent"
@@ -201,10 +203,12 @@ class Ledger:
         reason: str | None = self._study.user_attrs.get(_ENDED)
         return reason
 
+    @patient
     def note_spent(self, spent: Spent) -> None:
         """Writes down what has been used up."""
         self._study.set_user_attr(_SPENT, spent.model_dump(mode="json"))
 
+    @patient
     def end(self, reason: str | None) -> None:
         """Writes down that the sweep is finished and why; None takes it back."""
         if reason != self.ended:
@@ -225,17 +229,18 @@ class Ledger:
     def ask(self) -> Suggestion | None:
         """Returns a new point, a queued one first; None once the sweep has all its trials."""
         number = self._next_number()
-        if number is None:
-            return None
-        self._study.sampler = sampler_for(self._spec, number, self._curves)
-        trial = self._study.ask()
-        return self._suggestion(trial)
+        return None if number is None else self._begin(number)
 
+    @patient
     def take_up(self, number: int) -> Suggestion:
         """Returns the point of a running trial whose worker or driver is gone, as its next attempt."""
         self._study.sampler = sampler_for(self._spec, number, self._curves)
-        return self._suggestion(Trial(self._study, self._trial_id(number)))
+        trial = Trial(self._study, self._trial_id(number))
+        if _PARAMS not in trial.user_attrs:
+            forget_point(trial)  # the driver died while it was drawn
+        return self._suggestion(trial)
 
+    @patient
     def report(self, number: int, epoch: EpochMetrics, *, is_last: bool = False) -> Decision:
         """Writes down a finished epoch and says whether the trial goes on.
 
@@ -246,9 +251,6 @@ class Ledger:
         known = sum(name.startswith(EPOCH) for name in before.user_attrs)
         if epoch.epoch < known:
             return Decision.CONTINUE
-        if before.user_attrs.get(_STOPPED_AT) == epoch.epoch:
-            # The driver died before it acted on this. The rule cannot be asked twice: Optuna has noted the rung.
-            return Decision.STOP
         # Through the storage: an optuna.Trial made from a number would first sample a whole new point.
         trial_id = self._trial_id(number)
         if epoch.epoch > known:
@@ -256,11 +258,18 @@ class Ledger:
         if epoch.epoch not in before.intermediate_values:
             value = epoch.value(self._spec.search.objective)
             self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
-        if is_last or not self._ends_early(number, epoch):
+        if is_last:
             return Decision.CONTINUE
-        self._storage.set_trial_user_attr(trial_id, _STOPPED_AT, epoch.epoch)
-        return Decision.STOP
+        verdict = verdict_at(epoch.epoch, before.user_attrs.get(_VERDICT))
+        if verdict is None:
+            verdict = self._verdict(number, epoch)
+            if verdict.stops or verdict.notes:
+                self._storage.set_trial_user_attr(trial_id, _VERDICT, verdict.model_dump())
+        for key, note in verdict.notes.items():
+            self._storage.set_trial_system_attr(trial_id, key, note)
+        return Decision.STOP if verdict.stops else Decision.CONTINUE
 
+    @patient
     def complete(self, number: int) -> None:
         """Closes a trial that ran all its epochs; its value is the objective at its best epoch."""
         best = self.record(number).best_epoch(self._spec.search.objective)
@@ -269,25 +278,32 @@ class Ledger:
             return
         self._study.tell(number, best.value(self._spec.search.objective), skip_if_finished=True)
 
+    @patient
     def stop(self, number: int, *, reason: str | None = None) -> None:
         """Closes a trial that ended early; `reason` says why where it was not the stop rule."""
-        if reason is not None:
+        if reason is not None and not self.record(number).state.is_finished:
             self._storage.set_trial_user_attr(self._trial_id(number), _STOP_REASON, reason)
         self._study.tell(number, state=OptunaState.PRUNED, skip_if_finished=True)
 
+    @patient
     def fail(self, number: int, failure: Failure) -> None:
         """Closes a trial that cannot go on, with the reason."""
+        if self.record(number).state.is_finished:
+            return
         self._storage.set_trial_user_attr(self._trial_id(number), _FAILURE, failure.model_dump(mode="json"))
         self._study.tell(number, state=OptunaState.FAIL, skip_if_finished=True)
 
+    @patient
     def record(self, number: int) -> TrialRecord:
         """Returns what is known of one trial."""
         return _record(self._frozen(number))
 
+    @patient
     def records(self) -> tuple[TrialRecord, ...]:
         """Returns what is known of every trial, queued ones included, by number."""
         return tuple(_record(trial) for trial in self._trials())
 
+    @patient
     def interrupted(self) -> tuple[int, ...]:
         """Returns the numbers of the trials that are marked as running: at a driver's start, those to take up."""
         return tuple(trial.number for trial in self._trials() if trial.state is OptunaState.RUNNING)
@@ -325,9 +341,10 @@ class Ledger:
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _ends_early(self, number: int, epoch: EpochMetrics) -> bool:
-        stops = self._study.pruner.prune(self._study, self._frozen(number))  # always asked: it notes the rung
-        return self._is_hopeless(epoch) or (stops and not self._is_on_front(number, epoch))
+    def _verdict(self, number: int, epoch: EpochMetrics) -> Verdict:
+        stops, notes = ask_rule(self._study, self._frozen(number))  # always asked, for what it notes
+        ends = self._is_hopeless(epoch) or (stops and not self._is_on_front(number, epoch))
+        return Verdict(epoch=epoch.epoch, stops=ends, notes=notes)
 
     def _is_hopeless(self, epoch: EpochMetrics) -> bool:
         """Whether the epoch breaks a constraint on a cost, which no further epoch can mend."""
@@ -344,12 +361,21 @@ class Ledger:
         objectives = (search.objective, *search.also)
         return not any(EpochMetrics.model_validate(rival).dominates(epoch, objectives) for rival in rivals)
 
+    @patient
     def _next_number(self) -> int | None:
         trials = self._trials()
         waiting = [trial.number for trial in trials if trial.state is OptunaState.WAITING]
         if waiting:
             return min(waiting)
         return len(trials) if len(trials) < self.total else None
+
+    @patient
+    def _begin(self, number: int) -> Suggestion:
+        """Takes trial `number`, the next one, from the queue or makes it, and draws its point."""
+        if number in self.interrupted():  # an answer of the storage was lost: it is there already
+            return self.take_up(number)
+        self._study.sampler = sampler_for(self._spec, number, self._curves)
+        return self._suggestion(self._study.ask())
 
     def _suggestion(self, trial: Trial) -> Suggestion:
         params = suggest_point(trial, self._spec)
@@ -382,7 +408,8 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         params=attributes.get(_PARAMS) or unscoped(trial.params),
         epochs=tuple(sorted(epochs, key=lambda epoch: epoch.epoch)),
         attempts=attributes.get(_ATTEMPTS, 0),
-        failure=Failure.model_validate(failure) if failure else None,
+        # A driver that died before it closed a failed trial wrote down why; the trial may have gone on well since.
+        failure=Failure.model_validate(failure) if failure and trial.state is OptunaState.FAIL else None,
         stop_reason=attributes.get(_STOP_REASON),
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         finished=trial.datetime_complete.timestamp() if trial.datetime_complete else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 from optuna.distributions import (
@@ -22,8 +23,7 @@ _SCOPE = "@"
 def suggest_point(trial: Trial, spec: SweepSpec) -> dict[str, ParamValue]:
     """Returns the values of the parameters that apply, asked for in the order of their conditions.
 
-    Calling it again for a trial that has values already, perhaps only some, returns those and asks for
-    the rest: a trial whose driver died in the middle of a suggestion gets the same point again.
+    Calling it again for a trial that has all its values returns those.
     """
     chosen: dict[str, ParamValue] = {}
     asked: set[str] = set()
@@ -33,6 +33,17 @@ def suggest_point(trial: Trial, spec: SweepSpec) -> dict[str, ParamValue]:
         if scoped.parameter.applies(chosen):
             chosen[scoped.name] = _suggest(trial, scoped.scoped_name, scoped.parameter)
     return chosen
+
+
+def forget_point(trial: Trial) -> None:
+    """Makes a trial with some values ask for all of them anew.
+
+    Drawn from the first one on they are what they would have been without the interruption. Values that were kept
+    would leave the random numbers they took to those that come after them.
+    """
+    undrawn = copy.copy(trial._cached_frozen_trial)
+    undrawn.params, undrawn.distributions = {}, {}
+    trial._cached_frozen_trial = undrawn
 
 
 def unscoped(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
