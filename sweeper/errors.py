@@ -14,6 +14,7 @@ The tree; the letter is the exit code of the command line (2: the user's input, 
       CacheError                      1   a decoded cache that is damaged
       CheckpointError                 1   a checkpoint that is damaged or of another trial
       LedgerError                     1   the ledger's database stayed away
+      SupersededError                 1   a trial that another attempt has taken over
       EngineError                     1   Ray could not be started, or kept failing
       TrackingError                   1   the MLflow server refused or did not answer
       TrialError                      1   a trial cannot go on: its loss is not finite
@@ -75,6 +76,10 @@ class CacheError(SweeperError):
 
 class CheckpointError(SweeperError):
     """A checkpoint is damaged, or belongs to another trial."""
+
+
+class SupersededError(SweeperError):
+    """A trial was taken for lost and another attempt goes on with it; this one may write no more."""
 
 
 class LedgerError(SweeperError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,14 @@ class TrialPaths:
     def predictions(self) -> Path:
         """What that epoch said of each validation image, safetensors."""
         return self.root / "predictions.safetensors"
+
+    def attempt(self, number: int) -> Path:
+        """Returns the folder of an attempt at the trial: what it is in the middle of writing; gone when it is over."""
+        return self.root / f".attempt-{number:06d}"
+
+    def attempts(self) -> tuple[Path, ...]:
+        """Returns the folders of the attempts that are not over, in order."""
+        return tuple(sorted(self.root.glob(".attempt-*")))
 
 
 @dataclass(frozen=True)
@@ -212,8 +221,12 @@ class CachePaths:
         return self.root / "weights" / f"{name}.safetensors"
 
 
+Writer = Callable[[Path], AbstractContextManager[Path]]
+"""Gives a temporary path and moves it to the path it is called with, as `written_aside` does."""
+
+
 @contextmanager
-def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
+def written_aside(path: Path, *, flush: bool = True, within: Path | None = None) -> Iterator[Path]:
     """Gives a temporary path beside `path` and moves it there when the block ends well.
 
     A reader sees the old file or the whole new one, never a part. The file is flushed to disk before
@@ -222,12 +235,14 @@ def written_aside(path: Path, *, flush: bool = True) -> Iterator[Path]:
     Args:
         path: where the file belongs; its folder is made if missing.
         flush: False leaves the flushing to the caller, who has many such files.
+        within: the folder of the temporary path, on the same disk, which must be there; by default that of `path`.
 
     Yields:
         The path to write to. It is removed if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Two machines that share the folder may both have a process of one id.
+    aside = (within or path.parent) / f".{path.name}.{socket.gethostname()}-{os.getpid()}.part"
     try:
         yield aside
         if flush:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sweeper.errors import ModelError
-from sweeper.paths import written_aside
+from sweeper.paths import Writer, written_aside
 
 _INFO: Final = "info"
 _TENSORS: Final = ("logits", "labels", "numbers", "class_shares", "groups")
@@ -83,10 +83,10 @@ class Predictions:
         )
 
 
-def save_predictions(predictions: Predictions, path: Path) -> None:
+def save_predictions(predictions: Predictions, path: Path, *, written: Writer = written_aside) -> None:
     """Replaces the file at `path`, all or nothing."""
     tensors = {name: np.ascontiguousarray(getattr(predictions, name)) for name in _TENSORS}
-    with written_aside(path) as aside:
+    with written(path) as aside:
         save_file(tensors, aside, metadata={_INFO: predictions.info.model_dump_json()})
 
 

@@ -17,6 +17,7 @@ from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialSt
 from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
+from sweeper.trial.lease import end_attempts
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ class Attempts:
         self._finished += 1
         self.tell()
         self._sweep.observer.trial_ended(record)
+        end_attempts(self._sweep.paths.trial(number))
         if record.state is not TrialState.FAILED:
             # What a finished trial needs no more; a failed one keeps it for whoever looks into it.
             self._sweep.paths.trial(number).checkpoint.unlink(missing_ok=True)

@@ -73,7 +73,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         here = WorkerState(host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time())
         with written_aside(self._mark, flush=False) as aside:
             aside.write_text(here.model_dump_json(), encoding="utf-8")
-        runtime = Runtime(device=assignment.device, threads=assignment.threads, cache=CachePaths(assignment.cache))
+        runtime = Runtime(
+            device=assignment.device,
+            threads=assignment.threads,
+            cache=CachePaths(assignment.cache),
+            attempt=assignment.attempt,
+        )
         self._epochs = run_trial(assignment.config, paths, runtime=runtime)
 
     def _end(self) -> None:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sweeper.errors import InputError
 from sweeper.records import METRICS, ParamValue, PastTrial
-from sweeper.search.ledger import open_storage, without_password
 from sweeper.search.point import unscoped
+from sweeper.search.storage import open_storage, without_password
 from sweeper.spec.naming import setting_path
 from sweeper.spec.space import Choice, Fixed, IntUniform, Parameter
 from sweeper.spec.sweep import SweepSpec

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 import uuid
 import warnings
 from functools import cached_property
 from typing import Final
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import InputError, SweepFolderError
-from sweeper.paths import SweepPaths
+from sweeper.errors import SweepFolderError
 from sweeper.records import (
     METRICS,
     Decision,
@@ -39,6 +35,7 @@ from sweeper.search.outlook import gain_of_draws
 from sweeper.search.patience import patient
 from sweeper.search.point import forget_point, scoped_point, suggest_point, unscoped
 from sweeper.search.stop_rule import Verdict, ask_rule, verdict_at
+from sweeper.search.storage import open_storage, without_password
 from sweeper.spec.objectives import excess
 from sweeper.spec.sweep import SweepSpec
 
@@ -59,17 +56,6 @@ _STATES: Final = {
     OptunaState.PRUNED: TrialState.STOPPED,
     OptunaState.FAIL: TrialState.FAILED,
 }
-
-
-def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
-    """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
-    return spec.search.storage or f"sqlite:///{paths.study}"
-
-
-def with_storage(spec: SweepSpec) -> SweepSpec:
-    """Returns the spec of a new sweep with the storage that `SWEEPER_STORAGE` names, unless it names one itself."""
-    storage = spec.search.storage or os.environ.get("SWEEPER_STORAGE") or None
-    return spec.model_copy(update={"search": spec.search.model_copy(update={"storage": storage})})
 
 
 def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | None = None) -> Ledger:
@@ -114,33 +100,6 @@ def require_no_ledger(spec: SweepSpec, url: str) -> None:
             f"The storage `{without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
             "start with another name: `--set name=<new name>`."
         )
-
-
-def open_storage(url: str, *, setting: str = "search.storage") -> RDBStorage:
-    """Opens an Optuna storage.
-
-    Args:
-        url: its URL.
-        setting: what named it, for the error.
-
-    Raises:
-        InputError: it cannot be opened.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    try:
-        return RDBStorage(url, engine_kwargs=connection)
-    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
-        why = str(error).strip().splitlines()[0].replace(url, without_password(url))
-        raise InputError(
-            f"`{setting}` must be a database that Optuna can open, but `{without_password(url)}` is not: {why}"
-        ) from error
-
-
-def without_password(url: str) -> str:
-    """Returns a storage's URL as it may be shown."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 class Ledger:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from sweeper.errors import CheckpointError
-from sweeper.paths import written_aside
+from sweeper.paths import Writer, written_aside
 from sweeper.records import EpochMetrics
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -36,10 +36,10 @@ class Checkpoint:
     """The state dictionaries of the three."""
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, written: Writer = written_aside) -> None:
     """Replaces the file at `path`, all or nothing; a SHA-256 of the content ends it."""
     content = vars(checkpoint) | {"history": [metrics.model_dump() for metrics in checkpoint.history]}
-    with written_aside(path) as aside:
+    with written(path) as aside:
         torch.save(content, aside)
         with aside.open("r+b") as handle:
             digest = _digest(handle, num_bytes=aside.stat().st_size)
@@ -77,11 +77,13 @@ def load_checkpoint(path: Path, *, config_hash: str) -> Checkpoint | None:
     return checkpoint
 
 
-def save_weights(weights: Mapping[str, torch.Tensor], path: Path, *, about: dict[str, str]) -> None:
+def save_weights(
+    weights: Mapping[str, torch.Tensor], path: Path, *, about: dict[str, str], written: Writer = written_aside
+) -> None:
     """Replaces the safetensors file at `path` by `weights`; what they are `about` goes into its header."""
     # safetensors has no memory formats: it refuses channels-last tensors.
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    with written_aside(path) as aside:
+    with written(path) as aside:
         save_file(contiguous, aside, metadata=about)
 
 

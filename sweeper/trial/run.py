@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from sweeper.paths import CachePaths, TrialPaths, written_aside
+from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import METRICS, EpochMetrics
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.checkpoint import load_checkpoint, save_checkpoint
 from sweeper.trial.device import find_machine, release_memory, seed_everything
+from sweeper.trial.lease import Lease
 from sweeper.trial.setup import Setup
 from sweeper.trial.training import Training
 
@@ -30,6 +31,8 @@ class Runtime:
     """Threads that read and augment images; on a CPU also those of the model's arithmetic."""
     cache: CachePaths = field(default_factory=CachePaths.default)
     """Where decoded images and converted weights lie."""
+    attempt: int = 1
+    """Which attempt at the trial this is: a later one takes the trial's folder away from an earlier one."""
 
 
 def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
@@ -52,19 +55,25 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
     Raises:
         InputError: the images, the backbone, the optimiser or the device cannot be had as asked.
         CheckpointError: the checkpoint is damaged or of other settings.
+        SupersededError: a later attempt has the trial.
         TrialError: the loss is not finite.
     """
+    lease = Lease.take(paths, runtime.attempt)
     try:
-        yield from _epochs(config, paths, runtime)
+        yield from _epochs(config, paths, runtime, lease)
     finally:
+        lease.release()
         release_memory()  # here, where the locals of `_epochs` are gone
 
 
-def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
+def _epochs(
+    config: TrialConfig, paths: TrialPaths, runtime: Runtime, lease: Lease
+) -> Generator[EpochMetrics, None, None]:
     machine = find_machine(runtime.device, precision=config.train.precision)
     machine.reset_peak_memory()
     saved = load_checkpoint(paths.checkpoint, config_hash=config.hash)
-    _write_config(config, paths)
+    with lease.written(paths.config) as aside:
+        aside.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     torch.set_num_threads(runtime.threads)
     setup = Setup.open(config, machine=machine, threads=runtime.threads, cache=runtime.cache)
@@ -84,8 +93,9 @@ def _epochs(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Generat
             metrics, judged = training.epoch(epoch)
             history = (*history, metrics)
             if _last_is_best(history, objective=config.objective):
-                training.keep(paths, metrics, judged)
-            save_checkpoint(training.learner.checkpoint(config_hash=config.hash, history=history), paths.checkpoint)
+                training.keep(paths, metrics, judged, written=lease.written)
+            state = training.learner.checkpoint(config_hash=config.hash, history=history)
+            save_checkpoint(state, paths.checkpoint, written=lease.written)
             _log_epoch(metrics, objective=config.objective)
             yield metrics
         if not later:
@@ -114,8 +124,3 @@ def _last_is_best(history: tuple[EpochMetrics, ...], *, objective: str) -> bool:
     sign = 1.0 if METRICS[objective].higher_is_better else -1.0
     *before, last = (sign * metrics.value(objective) for metrics in history)
     return last > max(before, default=-math.inf)
-
-
-def _write_config(config: TrialConfig, paths: TrialPaths) -> None:
-    with written_aside(paths.config) as aside:
-        aside.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from torch import Tensor
 from sweeper.backbones import merged_state
 from sweeper.data import ImageSet, ImageSplit, StreamSplit
 from sweeper.errors import TrialError
-from sweeper.paths import TrialPaths
+from sweeper.paths import TrialPaths, Writer, written_aside
 from sweeper.predictions import Predictions, PredictionsInfo, save_predictions
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import save_weights
@@ -72,7 +72,9 @@ class Training:
     def _validation(self) -> ImageSplit | StreamSplit:
         return self.images.split("val")
 
-    def keep(self, paths: TrialPaths, metrics: EpochMetrics, judged: Judged) -> None:
+    def keep(
+        self, paths: TrialPaths, metrics: EpochMetrics, judged: Judged, *, written: Writer = written_aside
+    ) -> None:
         """Replaces the trial's best weights by these, with what predicting with them needs to know.
 
         Their header has the class names, the image size, the share of each class in what training showed, and `tau`:
@@ -88,11 +90,11 @@ class Training:
             "metrics": metrics.model_dump_json(),
             "data_fingerprint": self.images.fingerprint,
         }
-        save_weights(self.weights(), paths.best, about=about)
+        save_weights(self.weights(), paths.best, about=about, written=written)
         if judged.logits is None:
             paths.predictions.unlink(missing_ok=True)
         else:
-            save_predictions(self._predictions(metrics, judged, judged.logits), paths.predictions)
+            save_predictions(self._predictions(metrics, judged, judged.logits), paths.predictions, written=written)
 
     def _predictions(self, metrics: EpochMetrics, judged: Judged, logits: npt.NDArray[np.float16]) -> Predictions:
         return Predictions(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import _CachedStorage
 from sqlalchemy.exc import OperationalError
 
 from sweeper.records import Decision, EpochMetrics
@@ -21,7 +21,7 @@ Open = Callable[[SweepSpec], Ledger]
 Epoch = Callable[[int, float], EpochMetrics]
 
 WRITES = (
-    "_create_new_trial", "set_trial_param", "set_trial_state_values", "set_trial_intermediate_value",
+    "create_new_trial", "set_trial_param", "set_trial_state_values", "set_trial_intermediate_value",
     "set_trial_user_attr", "set_trial_system_attr", "set_study_user_attr", "create_new_study",
 )  # fmt: skip
 EPOCHS = 4
@@ -51,7 +51,7 @@ def dying_at(write: int, *, done: bool) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in WRITES:
-            patch.setattr(RDBStorage, name, dying(getattr(RDBStorage, name)))
+            patch.setattr(_CachedStorage, name, dying(getattr(_CachedStorage, name)))
         yield
 
 
@@ -96,12 +96,12 @@ def test_a_sweep_whose_drivers_die_at_every_write_equals_an_undisturbed_one(
     undisturbed = open_ledger(spec, f"sqlite:///{tmp_path}/undisturbed.db", create=True)
     run(undisturbed, epoch)
     draws, deaths = random.Random(0), 0
-    while True:
+    ledger = undisturbed
+    while ledger is undisturbed or ledger.has_more or ledger.interrupted():
         try:
             with dying_at(draws.randint(1, 14), done=draws.random() < 0.5):
                 ledger = open_ledger(spec, f"sqlite:///{tmp_path}/killed.db", create=True)
                 run(ledger, epoch)
-            break
         except Killed:
             deaths += 1
     assert deaths >= 10
@@ -130,9 +130,9 @@ def test_a_database_that_is_away_for_a_moment_is_waited_for(
 
     monkeypatch.setattr("sweeper.search.patience._FIRST_PAUSE_SECONDS", 0.001)
     for name in WRITES:
-        monkeypatch.setattr(RDBStorage, name, unsteady(getattr(RDBStorage, name)))
+        monkeypatch.setattr(_CachedStorage, name, unsteady(getattr(_CachedStorage, name)))
     run(ledger, epoch)
-    assert count > 60
+    assert count > 40
     records = ledger.records()
     assert [record.number for record in records] == [0, 1, 2, 3, 4]
     assert all(record.state.is_finished for record in records)

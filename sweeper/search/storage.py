@@ -1,0 +1,52 @@
+"""The database that holds a ledger: which one, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweeper.errors import InputError
+from sweeper.paths import SweepPaths
+from sweeper.spec.sweep import SweepSpec
+
+
+def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
+    """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
+    return spec.search.storage or f"sqlite:///{paths.study}"
+
+
+def with_storage(spec: SweepSpec) -> SweepSpec:
+    """Returns the spec of a new sweep with the storage that `SWEEPER_STORAGE` names, unless it names one itself."""
+    storage = spec.search.storage or os.environ.get("SWEEPER_STORAGE") or None
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"storage": storage})})
+
+
+def open_storage(url: str, *, setting: str = "search.storage") -> RDBStorage:
+    """Opens an Optuna storage.
+
+    Args:
+        url: its URL.
+        setting: what named it, for the error.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    connection = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        return RDBStorage(url, engine_kwargs=connection)
+    except (SQLAlchemyError, ImportError, StorageInternalError) as error:
+        why = str(error).strip().splitlines()[0].replace(url, without_password(url))
+        raise InputError(
+            f"`{setting}` must be a database that Optuna can open, but `{without_password(url)}` is not: {why}"
+        ) from error
+
+
+def without_password(url: str) -> str:
+    """Returns a storage's URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
