@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
+import psutil
 import ray
 
 from sweeper.errors import EngineError
 from sweeper.planning.share import Share, share_on, slots_on
 from sweeper.spec.resources import ResourcesSpec
 
-_OBJECT_STORE_BYTES = 128 * 2**20
+_LOG = logging.getLogger(__name__)
+_TOO_SLOW: Final = "timed out during startup"
+_END_SECONDS: Final = 10.0
+_OBJECT_STORE_BYTES: Final = 128 * 2**20
 """Trials exchange a few numbers an epoch; by default Ray would take a third of the memory."""
 
 
@@ -34,14 +39,7 @@ def connected() -> Iterator[None]:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-            )
+            _start_local()
     except Exception as error:
         # All of them: Ray raises the bare class where a busy machine starts it too slowly.
         where = f"the Ray cluster at `{address}`" if address else "a local Ray"
@@ -53,6 +51,39 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local() -> None:
+    """Starts a Ray of this process's own; on a busy machine in more than one try.
+
+    Ray gives its own node 30 s, whatever the machine, and leaves the processes of a try that took longer behind.
+    """
+    before = set(psutil.Process().children(recursive=True))
+    for last in (False, False, True):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            )
+        except Exception as error:
+            ray.shutdown()
+            _end(set(psutil.Process().children(recursive=True)) - before)
+            if last or _TOO_SLOW not in str(error):
+                raise
+            _LOG.warning("Ray did not start within its 30 seconds; trying again.")
+        else:
+            return
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_END_SECONDS)
 
 
 def share_for(resources: ResourcesSpec) -> Share:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -64,3 +65,21 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(EngineError, match=f"^Cannot start the sweep on the Ray cluster at `{address}`: "), connected():
         pass
+
+
+def test_a_ray_that_starts_too_slowly_is_ended_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    left_behind: list[subprocess.Popen[bytes]] = []
+
+    def slow_at_first(**settings: object) -> None:
+        if not left_behind:
+            left_behind.append(subprocess.Popen(["sleep", "600"]))
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", slow_at_first)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with connected():
+        assert not psutil.pid_exists(left_behind[0].pid)
