@@ -119,6 +119,11 @@ class SweepPaths:
         return self.root / "resolved.yaml"
 
     @property
+    def edits(self) -> Path:
+        """What was changed since the sweep began, a line of JSON each time."""
+        return self.root / "edits.jsonl"
+
+    @property
     def data(self) -> Path:
         """What the images were when the sweep began: their fingerprints, splits and classes, as JSON."""
         return self.root / "data.json"

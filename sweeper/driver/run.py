@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected, share_for, slots_for
+from sweeper.driver.edit import SweepEdit, apply_edit, spec_after
 from sweeper.driver.engine import run_trials
 from sweeper.driver.forecast import costs_of, settle_plan
 from sweeper.driver.look import looking_on_ray
@@ -97,13 +98,16 @@ def run_sweep(
         return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
 
 
-def resume_sweep(name: str, *, root: Path | None = None, observer: SweepObserver | None = None) -> SweepOutcome:
+def resume_sweep(
+    name: str, *, root: Path | None = None, observer: SweepObserver | None = None, edit: SweepEdit | None = None
+) -> SweepOutcome:
     """Goes on with a sweep that was stopped or killed: finished trials stay, running ones continue.
 
     Args:
         name: the sweep's name, or its folder.
         root: the folder that holds all sweeps.
         observer: hears what happens.
+        edit: what is to be different from here on.
 
     Raises:
         InputError: there is no such sweep, or another driver runs it.
@@ -113,19 +117,28 @@ def resume_sweep(name: str, *, root: Path | None = None, observer: SweepObserver
     paths = find_sweep(workspace_at(root), name)
     workspace = Workspace(paths.root.parent)  # also where the sweep was named by its folder
     with held(paths), connected(), _ended_by_sigterm():
-        return _run(read_spec(paths), workspace, paths, source=None, observer=observer or NullObserver())
+        return _run(read_spec(paths), workspace, paths, edit=edit, observer=observer or NullObserver())
 
 
-def _run(
-    spec: SweepSpec, workspace: Workspace, paths: SweepPaths, *, source: Path | None, observer: SweepObserver
+def _run(  # noqa: PLR0913 - one of the two is given
+    spec: SweepSpec,
+    workspace: Workspace,
+    paths: SweepPaths,
+    *,
+    observer: SweepObserver,
+    source: Path | None = None,
+    edit: SweepEdit | None = None,
 ) -> SweepOutcome:
     paths.stop_request.unlink(missing_ok=True)
     paths.pause_request.unlink(missing_ok=True)
+    before, spec = spec, spec_after(spec, paths, edit) if edit else spec
     with _logged(paths):
         share = share_for(spec.resources)
         cache = CachePaths.default()
         prepared = prepare(spec, cache, observer)
         require_same_split(paths, prepared, observer)
+        if edit:
+            apply_edit(before, spec, paths, edit, observer)
         url = storage_url(spec, paths)
         if not paths.resolved.exists():
             require_no_ledger(spec, url)

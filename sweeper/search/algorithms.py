@@ -11,6 +11,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from sweeper.search.curves import CurveSearch, CurvesSampler, startup_trials
+from sweeper.search.editions import Editions
+from sweeper.search.views import PresentTerms
 from sweeper.spec.resolve import most_epochs
 from sweeper.spec.search import AshaSpec, HyperbandSpec, MedianSpec
 from sweeper.spec.sweep import SweepSpec
@@ -18,21 +20,27 @@ from sweeper.spec.sweep import SweepSpec
 _EXEMPT_EVERY: Final = 8
 
 
-def sampler_for(spec: SweepSpec, number: int, curves: CurveSearch) -> BaseSampler:
+def sampler_for(spec: SweepSpec, number: int, curves: CurveSearch, editions: Editions | None = None) -> BaseSampler:
     """Returns the sampler that suggests trial `number`.
 
     It is made anew for each trial from the sweep's seed and the trial's number, so a suggestion depends on
     these and on the study alone: a resumed sweep goes on as an uninterrupted one would.
     """
     seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
+    editions = editions or Editions()
+    if spec.search.sampler == "curves":
+        return CurvesSampler(curves, seed, editions)
+    sampler = _optunas(spec, seed)
+    return PresentTerms(sampler, spec, editions) if editions.edits else sampler
+
+
+def _optunas(spec: SweepSpec, seed: int) -> BaseSampler:
     match spec.search.sampler:
-        case "curves":
-            return CurvesSampler(curves, seed)
         case "tpe":
             return TPESampler(seed=seed)
         case "gp":
             return GPSampler(seed=seed, warn_independent_sampling=False)
-        case "random" | "grid":
+        case _:
             # All points of a grid are enqueued beforehand; the sampler never has to choose.
             return RandomSampler(seed=seed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -20,6 +21,7 @@ from sweeper.records import (
     Decision,
     EpochMetrics,
     Failure,
+    ParamValue,
     Spent,
     Suggestion,
     TrialRecord,
@@ -27,35 +29,27 @@ from sweeper.records import (
 )
 from sweeper.search.advice import Advice
 from sweeper.search.algorithms import pruner_for, sampler_for
-from sweeper.search.attributes import EPOCH
+from sweeper.search.attributes import ATTEMPTS, EPOCH, FAILURE, PARAMS, STOP_REASON
 from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
+from sweeper.search.editions import Editions, renamed
 from sweeper.search.grid import grid_points
 from sweeper.search.importance import importances
 from sweeper.search.outlook import gain_of_draws
 from sweeper.search.patience import patient
 from sweeper.search.point import forget_point, scoped_point, suggest_point, unscoped
+from sweeper.search.record import record_of
 from sweeper.search.stop_rule import Verdict, ask_rule, verdict_at
-from sweeper.search.storage import open_storage, without_password
+from sweeper.search.storage import open_storage
+from sweeper.search.views import rivals_of
 from sweeper.spec.objectives import excess
 from sweeper.spec.sweep import SweepSpec
 
-_ATTEMPTS: Final = "attempts"
-_FAILURE: Final = "failure"
-_STOP_REASON: Final = "stop_reason"
-_PARAMS: Final = "params"
 _VERDICT: Final = "verdict"
 _SEEDED: Final = "seeded"
 _SWEEP_ID: Final = "sweep_id"
 _SPENT: Final = "spent"
 _ENDED: Final = "ended"
-
-_STATES: Final = {
-    OptunaState.WAITING: TrialState.WAITING,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.COMPLETE: TrialState.COMPLETE,
-    OptunaState.PRUNED: TrialState.STOPPED,
-    OptunaState.FAIL: TrialState.FAILED,
-}
+_EDITS: Final = "edits"
 
 
 def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | None = None) -> Ledger:
@@ -88,20 +82,6 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | Non
     return ledger
 
 
-def require_no_ledger(spec: SweepSpec, url: str) -> None:
-    """Refuses to start a new sweep on top of another's trials.
-
-    Raises:
-        SweepFolderError: the storage has a study of that name.
-        InputError: the storage cannot be opened.
-    """
-    if spec.name in optuna.get_all_study_names(open_storage(url)):
-        raise SweepFolderError(
-            f"The storage `{without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
-            "start with another name: `--set name=<new name>`."
-        )
-
-
 class Ledger:
     """Asks, reports and tells; every method writes through to the storage before it returns.
 
@@ -123,6 +103,7 @@ class Ledger:
         self._study = study
         self._storage = storage
         self._advice = advice
+        self._editions = Editions.of(study.user_attrs.get(_EDITS))
         self._grid = list(itertools.islice(grid_points(spec), spec.search.trials)) if _is_grid(spec) else []
         # Ids of trials by number: they never change, and looking one up costs a query.
         self._ids: dict[int, int] = {}
@@ -134,7 +115,7 @@ class Ledger:
     @property
     def total(self) -> int:
         """Trials the finished sweep will have."""
-        return len(self._grid) or self._spec.search.trials
+        return max(len(self._grid), len(self._trials())) if self._grid else self._spec.search.trials
 
     @property
     def has_more(self) -> bool:
@@ -179,11 +160,45 @@ class Ledger:
             return
         queue = self._grid or [*self._spec.points, *self._advice.first_points][: self.total]
         for point in queue[len(self._trials()) :]:
-            with warnings.catch_warnings():
-                # Optuna warns of a point that leaves parameters out; that is allowed, they are sampled.
-                warnings.simplefilter("ignore", UserWarning)
-                self._study.enqueue_trial(scoped_point(self._spec, point))
+            self._enqueue(point)
         self._study.set_user_attr(_SEEDED, True)
+
+    def _enqueue(self, point: Mapping[str, ParamValue]) -> None:
+        with warnings.catch_warnings():
+            # Optuna warns of a point that leaves parameters out; that is allowed, they are sampled.
+            warnings.simplefilter("ignore", UserWarning)
+            self._study.enqueue_trial(scoped_point(self._spec, point, self._editions.name))
+
+    def edit(self, before: SweepSpec, *, again: Sequence[int] = ()) -> Mapping[int, int]:
+        """Goes over to this ledger's spec from the one so far: old trials stay what they are.
+
+        Args:
+            before: the spec so far.
+            again: trials whose points run again under the new spec, each as a new trial.
+
+        Returns:
+            The new number of each of them.
+        """
+        trials = self._trials()
+        # A queued trial has no settings yet: it runs with the new ones.
+        begun = [record for record in self.records() if record.state is not TrialState.WAITING]
+        numbers = {number: len(trials) + index for index, number in enumerate(again)}
+        old = self._editions
+        self._editions = old.after(before, self._spec, begun, again=numbers)
+        self._study.set_user_attr(_EDITS, self._editions.to_attribute())
+        waiting = [trial for trial in trials if trial.state is OptunaState.WAITING]
+        for trial in waiting:
+            given = renamed(trial.system_attrs.get("fixed_params", {}), before, old, self._editions)
+            self._storage.set_trial_system_attr(trial._trial_id, "fixed_params", given)
+        points = {record.number: record.params for record in begun}
+        for number in again:
+            self._enqueue(points[number])
+        queued = [unscoped(trial.system_attrs.get("fixed_params", {})) for trial in waiting]
+        known = [point.items() for point in (*before.points, *points.values(), *queued)]
+        for point in [*self._spec.points, *self._grid]:
+            if not any(point.items() <= one for one in known):
+                self._enqueue(point)
+        return numbers
 
     def ask(self) -> Suggestion | None:
         """Returns a new point, a queued one first; None once the sweep has all its trials."""
@@ -193,10 +208,14 @@ class Ledger:
     @patient
     def take_up(self, number: int) -> Suggestion:
         """Returns the point of a running trial whose worker or driver is gone, as its next attempt."""
-        self._study.sampler = sampler_for(self._spec, number, self._curves)
+        known = self._frozen(number).user_attrs
+        if PARAMS in known:  # the point is complete, and stays whatever the space has become since
+            attempt = int(known.get(ATTEMPTS, 0)) + 1
+            self._storage.set_trial_user_attr(self._trial_id(number), ATTEMPTS, attempt)
+            return Suggestion(number=number, attempt=attempt, params=self.record(number).params)
+        self._study.sampler = sampler_for(self._spec, number, self._curves, self._editions)
         trial = Trial(self._study, self._trial_id(number))
-        if _PARAMS not in trial.user_attrs:
-            forget_point(trial)  # the driver died while it was drawn
+        forget_point(trial)  # the driver died while it was drawn
         return self._suggestion(trial)
 
     @patient
@@ -241,7 +260,7 @@ class Ledger:
     def stop(self, number: int, *, reason: str | None = None) -> None:
         """Closes a trial that ended early; `reason` says why where it was not the stop rule."""
         if reason is not None and not self.record(number).state.is_finished:
-            self._storage.set_trial_user_attr(self._trial_id(number), _STOP_REASON, reason)
+            self._storage.set_trial_user_attr(self._trial_id(number), STOP_REASON, reason)
         self._study.tell(number, state=OptunaState.PRUNED, skip_if_finished=True)
 
     @patient
@@ -249,18 +268,18 @@ class Ledger:
         """Closes a trial that cannot go on, with the reason."""
         if self.record(number).state.is_finished:
             return
-        self._storage.set_trial_user_attr(self._trial_id(number), _FAILURE, failure.model_dump(mode="json"))
+        self._storage.set_trial_user_attr(self._trial_id(number), FAILURE, failure.model_dump(mode="json"))
         self._study.tell(number, state=OptunaState.FAIL, skip_if_finished=True)
 
     @patient
     def record(self, number: int) -> TrialRecord:
         """Returns what is known of one trial."""
-        return _record(self._frozen(number))
+        return self._record(self._frozen(number))
 
     @patient
     def records(self) -> tuple[TrialRecord, ...]:
         """Returns what is known of every trial, queued ones included, by number."""
-        return tuple(_record(trial) for trial in self._trials())
+        return tuple(self._record(trial) for trial in self._trials())
 
     @patient
     def interrupted(self) -> tuple[int, ...]:
@@ -272,7 +291,7 @@ class Ledger:
 
         In the objective's units, at least 0, whichever sampler is used; None while there are too few trials.
         """
-        return self._curves.expected_gain(observations(self._study))
+        return self._curves.expected_gain(observations(self._study, self._editions))
 
     def gain_of_more(self, *, trials: int) -> float | None:
         """Returns by how much `trials` more would likely improve the objective; None while there are too few trials.
@@ -288,12 +307,12 @@ class Ledger:
 
     def given_up(self) -> tuple[GivenUp, ...]:
         """Returns the backbones of a choice that were tried and are beaten for certain, with the reason."""
-        return self._curves.given_up(observations(self._study), direction(self._study))
+        return self._curves.given_up(observations(self._study, self._editions), direction(self._study))
 
     def importances(self) -> dict[str, float]:
         """Returns the share of each searched parameter in what sets good trials apart; see `importance`."""
         objective = self._spec.search.objective
-        best = ((trial, _record(trial).best_epoch(objective)) for trial in self._trials() if trial.params)
+        best = ((trial, self._record(trial).best_epoch(objective)) for trial in self._trials() if trial.params)
         rated = [(trial, epoch.value(objective)) for trial, epoch in best if epoch and trial.state.is_finished()]
         return importances(rated, self._study.direction)
 
@@ -301,7 +320,9 @@ class Ledger:
         return self._study.get_trials(deepcopy=False)
 
     def _verdict(self, number: int, epoch: EpochMetrics) -> Verdict:
-        stops, notes = ask_rule(self._study, self._frozen(number))  # always asked, for what it notes
+        trial = self._frozen(number)
+        rivals = rivals_of(trial, self._study, self._spec, self._editions)
+        stops, notes = ask_rule(rivals, trial)  # always asked, for what it notes
         ends = self._is_hopeless(epoch) or (stops and not self._is_on_front(number, epoch))
         return Verdict(epoch=epoch.epoch, stops=ends, notes=notes)
 
@@ -333,16 +354,19 @@ class Ledger:
         """Takes trial `number`, the next one, from the queue or makes it, and draws its point."""
         if number in self.interrupted():  # an answer of the storage was lost: it is there already
             return self.take_up(number)
-        self._study.sampler = sampler_for(self._spec, number, self._curves)
+        self._study.sampler = sampler_for(self._spec, number, self._curves, self._editions)
         return self._suggestion(self._study.ask())
 
     def _suggestion(self, trial: Trial) -> Suggestion:
-        params = suggest_point(trial, self._spec)
-        attempt = int(trial.user_attrs.get(_ATTEMPTS, 0)) + 1
+        params = suggest_point(trial, self._spec, self._editions.name)
+        attempt = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
         # Fixed values are no parameters to Optuna, but they are to whoever reads the leaderboard.
-        trial.set_user_attr(_PARAMS, params)
-        trial.set_user_attr(_ATTEMPTS, attempt)
+        trial.set_user_attr(PARAMS, params)
+        trial.set_user_attr(ATTEMPTS, attempt)
         return Suggestion(number=trial.number, attempt=attempt, params=params)
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        return record_of(trial, self._editions.kept(trial.number))
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._trial_id(number))
@@ -355,21 +379,3 @@ class Ledger:
 
 def _is_grid(spec: SweepSpec) -> bool:
     return spec.search.sampler == "grid"
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    attributes = trial.user_attrs
-    epochs = (EpochMetrics.model_validate(v) for name, v in attributes.items() if name.startswith(EPOCH))
-    failure = attributes.get(_FAILURE)
-    return TrialRecord(
-        number=trial.number,
-        state=_STATES[trial.state],
-        params=attributes.get(_PARAMS) or unscoped(trial.params),
-        epochs=tuple(sorted(epochs, key=lambda epoch: epoch.epoch)),
-        attempts=attributes.get(_ATTEMPTS, 0),
-        # A driver that died before it closed a failed trial wrote down why; the trial may have gone on well since.
-        failure=Failure.model_validate(failure) if failure and trial.state is OptunaState.FAIL else None,
-        stop_reason=attributes.get(_STOP_REASON),
-        started=trial.datetime_start.timestamp() if trial.datetime_start else None,
-        finished=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,10 +18,19 @@ from sweeper.records import ParamValue
 from sweeper.spec.space import Choice, Fixed, IntUniform, LogInt, LogUniform, Parameter, Uniform
 from sweeper.spec.sweep import SweepSpec
 
-_SCOPE = "@"
+_ASIDE = re.compile("[@#]")
+"""What follows is not the file's: the override a parameter comes from, and how often its kind changed."""
+
+Names = Callable[[str], str]
+"""From a parameter's name with its scope to its name in the study."""
 
 
-def suggest_point(trial: Trial, spec: SweepSpec) -> dict[str, ParamValue]:
+def same(name: str) -> str:
+    """Returns the name: that of a parameter in a study that was never edited."""
+    return name
+
+
+def suggest_point(trial: Trial, spec: SweepSpec, names: Names = same) -> dict[str, ParamValue]:
     """Returns the values of the parameters that apply, asked for in the order of their conditions.
 
     Calling it again for a trial that has all its values returns those.
@@ -31,7 +41,7 @@ def suggest_point(trial: Trial, spec: SweepSpec) -> dict[str, ParamValue]:
         scoped = waiting[0]
         asked.add(scoped.name)
         if scoped.parameter.applies(chosen):
-            chosen[scoped.name] = _suggest(trial, scoped.scoped_name, scoped.parameter)
+            chosen[scoped.name] = _suggest(trial, names(scoped.scoped_name), scoped.parameter)
     return chosen
 
 
@@ -47,11 +57,11 @@ def forget_point(trial: Trial) -> None:
 
 
 def unscoped(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-    """Returns Optuna's parameters by the names the file gives them: `lr@maxvit*` is `lr` again."""
-    return {name.split(_SCOPE, 1)[0]: value for name, value in params.items()}
+    """Returns Optuna's parameters by the names the file gives them: `lr@maxvit*` is `lr` again, and so is `lr#2`."""
+    return {_ASIDE.split(name, maxsplit=1)[0]: value for name, value in params.items()}
 
 
-def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue], names: Names = same) -> dict[str, ParamValue]:
     """Returns a seed point by Optuna's names, as `enqueue_trial` wants it.
 
     A point that leaves the backbone open gives its values under the names of every backbone that has them.
@@ -61,7 +71,7 @@ def scoped_point(spec: SweepSpec, point: Mapping[str, ParamValue]) -> dict[str, 
         s.scoped_name: s for backbone in ([chosen] if chosen else spec.backbones) for s in spec.parameters(backbone)
     }
     return {
-        scoped_name: point[s.name]
+        names(scoped_name): point[s.name]
         for scoped_name, s in scoped.items()
         if s.name in point and s.parameter.contains(point[s.name])
     }

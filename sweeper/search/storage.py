@@ -9,7 +9,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import InputError
+from sweeper.errors import InputError, SweepFolderError
 from sweeper.paths import SweepPaths
 from sweeper.spec.sweep import SweepSpec
 
@@ -17,6 +17,20 @@ from sweeper.spec.sweep import SweepSpec
 def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
     """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
     return spec.search.storage or f"sqlite:///{paths.study}"
+
+
+def require_no_ledger(spec: SweepSpec, url: str) -> None:
+    """Refuses to start a new sweep on top of another's trials.
+
+    Raises:
+        SweepFolderError: the storage has a study of that name.
+        InputError: the storage cannot be opened.
+    """
+    if spec.name in optuna.get_all_study_names(open_storage(url)):
+        raise SweepFolderError(
+            f"The storage `{without_password(url)}` has a study `{spec.name}` already, from another sweep folder; "
+            "start with another name: `--set name=<new name>`."
+        )
 
 
 def with_storage(spec: SweepSpec) -> SweepSpec:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from sweeper.records import TrialState
-from sweeper.search.advice import EarlierSweep, Point
+from sweeper.search.advice import EarlierSweep, EarlierTrial, Point
 from sweeper.search.curves.space import Floats
 from sweeper.spec.naming import setting_path
 from sweeper.spec.resolve import resolve
@@ -34,6 +34,8 @@ class Observation:
     """(epoch, objective), larger is better, finite, in order."""
     seconds: float | None = None
     """Median seconds an epoch took; None if not known."""
+    epochs: int | None = None
+    """Of a full training of it, where it began before the sweep's number of epochs was edited."""
     metrics: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """All metrics of each epoch by their names, for sweeps with several objectives or with constraints."""
 
@@ -43,7 +45,7 @@ class Horizon:
 
     def __init__(self, spec: SweepSpec) -> None:
         names = {s.name for backbone in spec.backbones for s in spec.parameters(backbone)}
-        self._names = tuple(name for name in names if setting_path(name) == ("train", "epochs"))
+        self._names: Final = tuple(name for name in names if setting_path(name) == ("train", "epochs"))
         self._usual = {backbone: resolve(spec, {"backbone": backbone}).train.epochs for backbone in spec.backbones}
         self._backbone = spec.backbone
         ends = [
@@ -64,6 +66,10 @@ class Horizon:
         self.grace: Final = grace
         # The epochs at which trials are compared; those between tell the model next to nothing more.
         self._rungs = {grace * reduction**k for k in range(32) if grace * reduction**k < self.most}
+
+    def is_of(self, seen: Observation) -> bool:
+        """Whether a trial is of the length that new trials at its point have."""
+        return seen.epochs is None or bool(self._names)
 
     def epochs(self, point: Point) -> int:
         """Returns the epochs of a full training at a point."""
@@ -146,6 +152,22 @@ def standardised(values: Floats, other_spread: float | None = None) -> tuple[Flo
         variance = (size * variance + _SPREAD_WEIGHT * other_spread**2) / (size + _SPREAD_WEIGHT)
     scale = Scale(float(values.mean()), math.sqrt(variance) + 1e-12)
     return (values - scale.middle) / scale.spread, scale
+
+
+def as_earlier(trials: Sequence[Observation], *, weight: float) -> EarlierSweep:
+    """Returns trials of another number of epochs as an earlier sweep: compared among themselves, and believed less.
+
+    Where a training of ten epochs ends is no point of a curve of thirty: its learning rate has come down already.
+    """
+    told = [
+        EarlierTrial(
+            params=trial.point,
+            reports=tuple((min(1.0, epoch / (trial.epochs or epoch)), value) for epoch, value in trial.reports),
+        )
+        for trial in trials
+        if trial.reports
+    ]
+    return EarlierSweep(name="before the number of epochs was edited", weight=weight, trials=tuple(told))
 
 
 def earlier_rows(

@@ -12,7 +12,7 @@ from sweeper.search.advice import Advice
 from sweeper.search.cost import CostModel
 from sweeper.search.curves.acquisition import Weigh, best_candidate
 from sweeper.search.curves.model import CurveModel
-from sweeper.search.curves.observation import Horizon, Observation
+from sweeper.search.curves.observation import Horizon, Observation, as_earlier
 from sweeper.search.curves.outlook import GivenUp, expected_gain, given_up
 from sweeper.search.curves.space import Floats, Space
 from sweeper.search.curves.tradeoffs import weighed
@@ -21,6 +21,8 @@ from sweeper.spec.sweep import SweepSpec
 _MOST_STARTS: Final = 16
 _PRIOR_DRAWS: Final = 128
 _LEAST_LOG_PRIOR: Final = -50.0
+_OTHER_LENGTH: Final = 0.9
+"""How much trials of another number of epochs, which an edit left behind, are taken to be like those of now."""
 
 
 def startup_trials(spec: SweepSpec) -> int:
@@ -58,8 +60,14 @@ class CurveSearch:
         return self.space.scoped_values(row)
 
     def model(self, seen: Sequence[Observation], rng: np.random.Generator) -> CurveModel:
-        """Returns the model of what was seen."""
-        return CurveModel(self.space, self._horizon, seen, self._advice.earlier, rng)
+        """Returns the model of what was seen and lies in the space; an edit may have left some of it outside."""
+        inside = [trial for trial in seen if self.space.holds(trial.point)]
+        same = [trial for trial in inside if self._horizon.is_of(trial)]
+        earlier = self._advice.earlier
+        if len(same) < len(inside):
+            other = [trial for trial in inside if not self._horizon.is_of(trial)]
+            earlier = (*earlier, as_earlier(other, weight=_OTHER_LENGTH))
+        return CurveModel(self.space, self._horizon, same, earlier, rng)
 
     def expected_gain(self, seen: Sequence[Observation]) -> float | None:
         """Returns the expected improvement left, in the objective's units; None before there is a model.

@@ -133,6 +133,15 @@ class Space:
                     row[index] = axis.coordinate(point[axis.name])
         return rows
 
+    def holds(self, point: Point) -> bool:
+        """Whether no value of a point lies outside; values of parameters that are not here do not matter."""
+        backbone = point.get("backbone", self._backbone)
+        return all(
+            axis.parameter.contains(point[axis.name])
+            for axis in self.axes
+            if axis.name in point and (backbone in axis.backbones or backbone is None)
+        )
+
     def point(self, row: Floats) -> dict[str, ParamValue]:
         """Returns a row's values by the file's names, those that apply."""
         return {
