@@ -139,6 +139,16 @@ class SweepPaths:
         return self.root / "plan.json"
 
     @property
+    def environment(self) -> Path:
+        """The code and the machine that the sweep began with, JSON."""
+        return self.root / "environment.json"
+
+    @property
+    def report(self) -> Path:
+        """The sweep as one HTML page."""
+        return self.root / "report.html"
+
+    @property
     def study(self) -> Path:
         """The Optuna study, the sweep's ledger."""
         return self.root / "study.db"

@@ -20,6 +20,7 @@ _COMMANDS = (
     "stop",
     "retry",
     "leaderboard",
+    "report",
     "export",
     "predict",
     "data",
@@ -28,7 +29,7 @@ _COMMANDS = (
     "ui",
 )
 
-_EXTRAS = {"ray": "sweep", "optuna": "sweep", "mlflow": "sweep", "sqlalchemy": "sweep"}
+_EXTRAS = {"jinja2": "sweep", "ray": "sweep", "optuna": "sweep", "mlflow": "sweep", "sqlalchemy": "sweep"}
 """Packages that a command may need and a person who only predicts does not, and the extra that installs them."""
 
 

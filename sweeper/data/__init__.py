@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.data.build import prepare_images
+from sweeper.data.build import open_prepared, prepare_images
 from sweeper.data.cache import ImageCache, ImageSplit, open_cache
 from sweeper.data.describe import DataDescription, Survey, describe
 from sweeper.data.device import DeviceBatch, Preprocessor
@@ -20,8 +20,9 @@ from sweeper.data.loader import Batch, EvalLoader, TrainLoader
 from sweeper.data.manifest import Manifest, Observation, Pixels, Sample, Split
 from sweeper.data.metadata import read_metadata
 from sweeper.data.mix import Mix
-from sweeper.data.overview import draw_overview
+from sweeper.data.overview import augmented_variants, draw_overview, told_augmentation
 from sweeper.data.pictures import EvalView, find_pictures
+from sweeper.data.prepared import Prepared, read_prepared
 from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
 from sweeper.data.stream import EvalStream, StreamSplit, TrainStream
@@ -43,6 +44,7 @@ __all__ = [
     "Mix",
     "Observation",
     "Pixels",
+    "Prepared",
     "Preprocessor",
     "Quarantined",
     "Sample",
@@ -53,6 +55,7 @@ __all__ = [
     "TrainStream",
     "TwinCounts",
     "TwinPair",
+    "augmented_variants",
     "count_twins",
     "describe",
     "draw_overview",
@@ -60,8 +63,11 @@ __all__ = [
     "open_cache",
     "open_duplicates",
     "open_images",
+    "open_prepared",
     "prepare_images",
     "read_manifest",
     "read_metadata",
+    "read_prepared",
+    "told_augmentation",
     "twin_pairs",
 ]

@@ -76,6 +76,20 @@ def prepare_images(
     return divided
 
 
+def open_prepared(spec: DataSpec, cache: CachePaths) -> ImageCache:
+    """Opens the decoded cache of `spec` as it is: decodes nothing, for whoever only wants to show some images.
+
+    Raises:
+        DataError: the images are not there any more, or the spec keeps none.
+        CacheError: they are not decoded on this machine, or the cache is damaged.
+    """
+    if spec.stream:
+        raise DataError("With `data.stream` no decoded images are kept.")
+    manifest, _ = read_manifest(spec)
+    opened = open_cache(cache.images(cache_key(manifest, spec.stored_short_side)))
+    return opened.divided(without_twins(manifest, opened, None) if spec.split.duplicates == "drop" else manifest)
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
     """What is to be built, and where."""

@@ -11,7 +11,7 @@ from sweeper.data.augment import Augmenter
 from sweeper.data.decode import fit
 from sweeper.data.describe import Survey
 from sweeper.data.drawings import SheetRow, draw_classes, draw_sheet, draw_sizes
-from sweeper.data.manifest import SPLITS, Sample
+from sweeper.data.manifest import SPLITS, Pixels, Sample
 from sweeper.errors import CacheError, DataError
 from sweeper.paths import written_aside
 from sweeper.spec.evaluation import EvalSpec
@@ -58,16 +58,15 @@ def draw_overview(survey: Survey, augment: AugmentSpec, groups: EvalSpec, folder
 def draw_augmented(survey: Survey, augment: AugmentSpec) -> bytes:
     """Draws training images of several classes, each beside what some epochs would make of it, as a PNG."""
     image_size, stored = survey.spec.image_size, survey.spec.stored_short_side
-    augmenter = Augmenter.of(augment, image_size=image_size)
     rows = []
     for number, sample in enumerate(_chosen(survey)):
         try:
             image = fit(survey.source.read(sample, short_side=stored), short_side=stored)
         except DataError:
             continue  # it is among the unreadable ones that the description lists
-        variants = [augmenter(image, np.random.default_rng((number, variant))) for variant in range(_VARIANTS)]
+        variants = augmented_variants(image, augment, image_size=image_size, seed=number, count=_VARIANTS)
         rows.append(SheetRow(survey.manifest.classes[sample.label], [image, *variants]))
-    title = f"Training images at {image_size} px, augment: {_told(augment)}"
+    title = f"Training images at {image_size} px, augment: {told_augmentation(augment)}"
     columns = ["stored", *(f"variant {number}" for number in range(1, _VARIANTS + 1))]
     return draw_sheet(rows, title=title, columns=columns)
 
@@ -83,7 +82,13 @@ def _chosen(survey: Survey) -> list[Sample]:
     return [first[by_size[place]] for place in places]
 
 
-def _told(augment: AugmentSpec) -> str:
+def augmented_variants(image: Pixels, augment: AugmentSpec, *, image_size: int, seed: int, count: int) -> list[Pixels]:
+    """Returns `count` training images (image_size, image_size, 3) made of a stored one; the same ones for a seed."""
+    augmenter = Augmenter.of(augment, image_size=image_size)
+    return [augmenter(image, np.random.default_rng((seed, variant))) for variant in range(count)]
+
+
+def told_augmentation(augment: AugmentSpec) -> str:
     """Names what varies an image; what is mixed from several images cannot be shown for one."""
     told = [f"policy {augment.policy}", f"min_scale {augment.min_scale:g}"]
     for name in ("hflip", "vflip", "color_jitter", "erase"):

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pydantic import BaseModel, ConfigDict
-
 from sweeper.backbones import find_weights
-from sweeper.data import ImageCache, ImageSet, Split, count_twins, open_duplicates, open_images, read_manifest
+from sweeper.data import (
+    ImageCache,
+    ImageSet,
+    Prepared,
+    count_twins,
+    open_duplicates,
+    open_images,
+    read_manifest,
+    read_prepared,
+)
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import DataError
 from sweeper.paths import CachePaths, SweepPaths, written_aside
@@ -17,22 +24,6 @@ from sweeper.spec.data import DataSpec
 from sweeper.trial.class_counts import check_objective
 from sweeper.trial.phases import stored_data
 from sweeper.trial.setup import check_trial
-
-
-class Prepared(BaseModel):
-    """What the preflight found out; kept beside the sweep as `data.json`."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    classes: tuple[str, ...]
-    data_fingerprint: str
-    """Changes with any image, label, place or date."""
-    split_fingerprint: str
-    """Changes with which images are in which split."""
-    images: dict[Split, int]
-    """Images that can be read, by their split."""
-    quarantined: int
-    """Images that cannot be read and are left out."""
 
 
 def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prepared:
@@ -104,9 +95,9 @@ def require_same_split(paths: SweepPaths, prepared: Prepared, observer: SweepObs
     Raises:
         DataError: they are split otherwise, so that its trials could not be compared any more.
     """
-    if not paths.data.exists():
+    began = read_prepared(paths)
+    if began is None:
         return
-    began = Prepared.model_validate_json(paths.data.read_bytes())
     if began.split_fingerprint != prepared.split_fingerprint:
         raise DataError(
             f"All trials of a sweep must be judged on the same images, but those of `{paths.root.name}` are split "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from sweeper.data import Prepared
 from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.cluster import connected, share_for, slots_for
@@ -20,17 +21,17 @@ from sweeper.driver.engine import run_trials
 from sweeper.driver.forecast import costs_of, settle_plan
 from sweeper.driver.look import looking_on_ray
 from sweeper.driver.observer import NullObserver, SweepObserver
-from sweeper.driver.preflight import Prepared, prepare, require_same_split, write_data
+from sweeper.driver.preflight import prepare, require_same_split, write_data
 from sweeper.driver.teachers import with_best_trials
 from sweeper.driver.warm_start import earlier_searches
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
-from sweeper.paths import CachePaths, SweepPaths, Workspace
+from sweeper.paths import CachePaths, SweepPaths, Workspace, written_aside
 from sweeper.planning.machine import place_of
 from sweeper.records import TrialRecord
 from sweeper.search import GivenUp, Ledger, open_ledger, require_no_ledger, storage_url, with_storage
 from sweeper.spec import SweepSpec, dump_spec, resolve
 from sweeper.spec.checks import require_valid
-from sweeper.tracking import SweepInfo, capture_environment, open_tracker
+from sweeper.tracking import Environment, SweepInfo, capture_environment, open_tracker
 
 _FLUSH_SECONDS = 60.0
 _MORE_TRIALS = 10
@@ -146,12 +147,13 @@ def _run(  # noqa: PLR0913 - one of the two is given
             write_advice(paths, settle_advice(spec, earlier, looking_on_ray(share, cache), observer))
             write_folder(paths, spec, source=source)
         write_data(paths, prepared)
+        environment = _note_environment(paths)
         slots = slots_for(share, spec.resources)
         plan = settle_plan(spec, paths, place_of(share, slots=slots), cache, observer)
         advice = replace(read_advice(paths).for_search(spec), cost=costs_of(spec, plan))
         ledger = open_ledger(spec, url, create=True, advice=advice)
         tracker = open_tracker(spec.tracking, workspace)
-        tracker.begin(_info(spec, ledger, prepared))
+        tracker.begin(_info(spec, ledger, prepared, environment))
         finished = False
         try:
             records = ledger.records()
@@ -186,13 +188,22 @@ def _outlook(ledger: Ledger) -> Outlook | None:
     return Outlook(trials=_MORE_TRIALS, gain=gain, hours=_MORE_TRIALS * seconds / 3600)
 
 
-def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared) -> SweepInfo:
+def _note_environment(paths: SweepPaths) -> Environment:
+    """Returns where the driver runs now; where it ran first is kept in the sweep's folder."""
+    environment = capture_environment()
+    if not paths.environment.exists():
+        with written_aside(paths.environment) as aside:
+            aside.write_text(environment.model_dump_json(indent=2), encoding="utf-8")
+    return environment
+
+
+def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared, environment: Environment) -> SweepInfo:
     return SweepInfo(
         name=spec.name,
         sweep_id=ledger.sweep_id,
         objective=spec.search.objective,
         resolved_spec=dump_spec(spec),
-        environment=capture_environment(),
+        environment=environment,
         data_fingerprint=prepared.data_fingerprint,
         split_fingerprint=prepared.split_fingerprint,
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from sweeper.driver.preflight import Prepared
+from sweeper.data import Prepared, read_prepared
 from sweeper.errors import SpecError
 from sweeper.folder import find_sweep, read_spec
 from sweeper.paths import Workspace
@@ -112,7 +112,7 @@ def _past(
         if values:
             settings, epochs = _settings(earlier, record.params)
             past.append(PastTrial(settings=settings, searched=tuple(record.params), values=values, epochs=epochs))
-    return tuple(past), Prepared.model_validate_json(paths.data.read_bytes()) if paths.data.exists() else None
+    return tuple(past), read_prepared(paths)
 
 
 def _settings(earlier: SweepSpec, params: Mapping[str, ParamValue]) -> tuple[dict[str, ParamValue], int]:

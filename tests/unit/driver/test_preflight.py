@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.data import Prepared
 from sweeper.driver.observer import SweepObserver
-from sweeper.driver.preflight import Prepared, require_same_split, write_data
+from sweeper.driver.preflight import require_same_split, write_data
 from sweeper.errors import DataError
 from sweeper.paths import SweepPaths
 

@@ -10,8 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
+from sweeper.data import Prepared
 from sweeper.driver.advice import SweepAdvice, read_advice, write_advice
-from sweeper.driver.preflight import Prepared, write_data
+from sweeper.driver.preflight import write_data
 from sweeper.driver.warm_start import EarlierSearch, earlier_searches
 from sweeper.errors import InputError, SpecError, SweepFolderError
 from sweeper.folder import write_folder
