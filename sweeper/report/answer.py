@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from sweeper.records import METRICS, ParamValue, TrialState
 from sweeper.report.section import Section, Value
 from sweeper.report.source import Source
 from sweeper.report.words import counted, duration, measured, settings
+
+_NAMED: Final = 8
 
 
 class Fact(Value):
@@ -25,6 +29,8 @@ class Answer(Section):
     """The whole answer."""
     state: str
     """One sentence on how far the sweep is."""
+    sure: str = ""
+    """What the validation images cannot tell; empty where they tell the winner from all others, or nothing is known."""
     facts: tuple[Fact, ...] = ()
     trial: int | None = None
     backbone: str | None = None
@@ -47,6 +53,7 @@ def answer_of(source: Source) -> Answer:
     return Answer(
         sentence=_sentence(source),
         state=state,
+        sure=_how_sure(source),
         facts=tuple(_facts(source)),
         trial=winner.number,
         backbone=source.config.backbone,
@@ -73,8 +80,31 @@ def _sentence(source: Source) -> str:
 
 
 def _on_images(source: Source) -> str:
-    images = source.prepared.images.get("val") if source.prepared else None
-    return f" on {images:,} validation images" if images else ""
+    images = source.board.images or (source.prepared.images.get("val") if source.prepared else None)
+    interval = source.winner.interval if source.winner else None
+    sure = f" (95 % interval {_span(source, interval)})" if interval else ""
+    return f" on {images:,} validation images{sure}" if images else ""
+
+
+def _span(source: Source, interval: tuple[float, float]) -> str:
+    low, high = (measured(source.metric.name, edge) for edge in interval)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
+def _how_sure(source: Source) -> str:
+    """Says which trials the validation images cannot tell from the winner."""
+    level = {row.number for row in source.board.rows[1:] if row.is_level}
+    if not level:
+        return ""
+    named = ", ".join(map(str, sorted(level)[:_NAMED]))
+    more = f" and {len(level) - _NAMED} more" if len(level) > _NAMED else ""
+    backbones = {source.backbone_of(record) for record in source.records if record.number in level}
+    others = ", ".join(sorted(backbones - {source.config.backbone}))
+    also = f", among them trials of {others}" if others else ""
+    return (
+        f"These images cannot tell it from trial{'s' if len(level) > 1 else ''} {named}{more}{also}. It was chosen by "
+        "the very images it is judged on, so its figure is somewhat too good."
+    )
 
 
 def _facts(source: Source) -> list[Fact]:

@@ -14,7 +14,7 @@ from sweeper.paths import CachePaths, SweepPaths
 from sweeper.planning.plan import Plan, read_plan
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.records import METRICS, EpochMetrics, Metric, Spent, TrialRecord
-from sweeper.results import Leaderboard, Row, rank_for
+from sweeper.results import Leaderboard, Row, rank_for, with_costs, with_intervals
 from sweeper.search import GivenUp, open_ledger, storage_url
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Environment
@@ -76,8 +76,11 @@ class Source:
 
     @cached_property
     def board(self) -> Leaderboard:
-        """The ranking."""
-        return rank_for(self.records, self.spec.search)
+        """The ranking, with intervals and costs."""
+        seconds = sum(record.seconds for record in self.records)
+        gpus = self.spent.gpu_hours * 3600 / seconds if seconds else 0.0
+        board = with_costs(rank_for(self.records, self.spec.search), gpus=gpus, importance=self.importances)
+        return with_intervals(board, self.said)
 
     @property
     def winner(self) -> Row | None:
@@ -118,15 +121,17 @@ class Source:
             return "The photos cannot be shown: the images have changed since the sweep began."
         return found
 
-    @cached_property
-    def predictions(self) -> Predictions | None:
-        """What the winner's best epoch said of each validation image; None where that was not kept, or not here."""
-        if self.winner is None:
-            return None
+    def said(self, number: int) -> Predictions | None:
+        """Returns what a trial's best epoch said of each validation image; None where that is not here."""
         try:
-            return read_predictions(self.paths.trial(self.winner.number).predictions)
+            return read_predictions(self.paths.trial(number).predictions)
         except ModelError:
             return None
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """Likewise, of the winner."""
+        return self.said(self.winner.number) if self.winner else None
 
     @cached_property
     def environment(self) -> Environment | None:
