@@ -36,9 +36,14 @@ def share_on(nodes: Sequence[Share], resources: ResourcesSpec, *, where: str) ->
         where: what the machines are called in a message, where there is one: `this machine`.
 
     Raises:
-        ResourceError: no node has as much as one trial asks for.
+        ResourceError: no node has as much as one trial asks for, and none is to come.
     """
     gpus = resources.gpus_per_trial
+    if resources.scale_to and gpus == "auto":
+        raise ResourceError(
+            "Machines that are yet to come cannot be asked for their GPUs: with `resources.scale_to`, "
+            "`resources.gpus_per_trial` must be a number, but is `auto`."
+        )
     share = Share(
         cpus=resources.cpus_per_trial, gpus=float(any(node.gpus >= 1 for node in nodes)) if gpus == "auto" else gpus
     )
@@ -46,6 +51,8 @@ def share_on(nodes: Sequence[Share], resources: ResourcesSpec, *, where: str) ->
         raise ResourceError(
             f"A trial takes a fraction of one GPU or whole GPUs, but `gpus_per_trial` is `{share.gpus:g}`."
         )
+    if resources.scale_to:
+        return share
     if not any(node.gpus >= share.gpus for node in nodes):
         raise ResourceError(
             f"Each trial asks for {share.gpus:g} GPU, but there is none free to give: {_what_there_is(nodes, where)}; "
@@ -60,8 +67,8 @@ def share_on(nodes: Sequence[Share], resources: ResourcesSpec, *, where: str) ->
 
 
 def slots_on(nodes: Sequence[Share], share: Share, resources: ResourcesSpec) -> int:
-    """Returns how many trials run at once; at least one."""
-    slots = sum(_fit(node, share) for node in nodes)
+    """Returns how many trials run at once, or wait for a machine that is asked for; at least one."""
+    slots = max(sum(_fit(node, share) for node in nodes), resources.scale_to or 0)
     return max(1, min(slots, resources.max_concurrent or slots))
 
 

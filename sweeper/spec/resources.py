@@ -28,6 +28,8 @@ class ResourcesSpec(Section):
     """GPUs, a fraction to share one; `auto` is 1 where there is any GPU and 0 elsewhere."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at once, where fewer than fit are wanted."""
+    scale_to: int | None = Field(default=None, ge=1)
+    """On a cluster that adds machines by itself: trials at once to ask them for; the sweep starts even with none there."""
     retries: int = Field(default=2, ge=0)
     """How often a trial whose worker or node was lost is taken up again from its checkpoint."""
     price_per_hour: float | None = Field(default=None, gt=0)
