@@ -136,6 +136,9 @@ class _Slots:
 
 
 def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper: OnRequest) -> tune.Tuner:
+    if sweep.spec.resources.scale_to:
+        # What waits is what makes a cluster grow, and Tune lets one trial of a searcher wait by default.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(sweep.spec.resources.scale_to)
     trainable: Any = tune.with_resources(worker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
     return tune.Tuner(
         trainable,

@@ -29,7 +29,7 @@ class ResourcesSpec(Section):
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at once, where fewer than fit are wanted."""
     scale_to: int | None = Field(default=None, ge=1)
-    """On a cluster that adds machines by itself: trials at once to ask them for; the sweep starts even with none there."""
+    """On a cluster that adds machines by itself: trials at once to ask them for; the sweep starts with none there."""
     retries: int = Field(default=2, ge=0)
     """How often a trial whose worker or node was lost is taken up again from its checkpoint."""
     price_per_hour: float | None = Field(default=None, gt=0)

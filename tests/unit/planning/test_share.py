@@ -21,7 +21,9 @@ def test_a_cluster_that_grows_may_have_no_machine_yet() -> None:
 
 
 def test_a_cluster_that_does_not_grow_must_have_one() -> None:
-    with pytest.raises(ResourceError, match="but the cluster has 0 CPUs and 0 GPUs; lower `resources.cpus_per_trial`"):
+    with pytest.raises(
+        ResourceError, match=r"but the cluster has 0 CPUs and 0 GPUs; lower `resources\.cpus_per_trial`"
+    ):
         share_on([HEAD], ResourcesSpec(), where="the cluster")
 
 
