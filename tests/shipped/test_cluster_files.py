@@ -45,7 +45,8 @@ def closed(schema: Any) -> Any:
 
 
 def test_shellcheck_has_nothing_to_say_of_the_scripts() -> None:
-    command = [Path(sys.executable).parent / "shellcheck", "--severity=style", *sorted(CLUSTER.glob("*.sh"))]
+    scripts = [str(script) for script in sorted(CLUSTER.glob("*.sh"))]
+    command = [str(Path(sys.executable).parent / "shellcheck"), "--severity=style", *scripts]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -94,8 +95,9 @@ def test_kuberays_own_definitions_accept_its_resources_and_no_other_keys() -> No
     folder = os.environ.get("KUBERAY_CRDS")
     if not folder:
         pytest.skip("KUBERAY_CRDS must name the folder `ray-operator/config/crd/bases` of a KubeRay checkout")
-    for document, file in ((*documents("raycluster.yaml"), "rayclusters"), (*documents("rayjob.yaml"), "rayjobs")):
-        definition = yaml.load(Path(folder, f"ray.io_{file}.yaml").read_text(), Loader=yaml.CSafeLoader)
+    for file in ("raycluster", "rayjob"):
+        (document,) = documents(f"{file}.yaml")
+        definition = yaml.load(Path(folder, f"ray.io_{file}s.yaml").read_text(), Loader=yaml.CSafeLoader)
         (version,) = [one for one in definition["spec"]["versions"] if one["name"] == "v1"]
         schema = closed(version["schema"]["openAPIV3Schema"])
         schema["properties"]["metadata"] = {"type": "object"}
