@@ -61,7 +61,7 @@ class SameBatches(Feed):
         """Batches of the case."""
         return len(self._case.batches)
 
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
         """Yields them in order."""
         for batch in self._case.batches:
             yield Pending(len(batch), np.arange(len(batch)), partial(self._case.to_device, batch))

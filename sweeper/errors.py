@@ -14,6 +14,7 @@ The tree; the letter is the exit code of the command line (2: the user's input, 
       CacheError                      1   a decoded cache that is damaged
       CheckpointError                 1   a checkpoint that is damaged or of another trial
       LedgerError                     1   the ledger's database stayed away
+      PreemptedError                  1   a trial whose machine is about to go
       SupersededError                 1   a trial that another attempt has taken over
       EngineError                     1   Ray could not be started, or kept failing
       TrackingError                   1   the MLflow server refused or did not answer
@@ -76,6 +77,10 @@ class CacheError(SweeperError):
 
 class CheckpointError(SweeperError):
     """A checkpoint is damaged, or belongs to another trial."""
+
+
+class PreemptedError(SweeperError):
+    """The machine is about to go: the trial has saved where it is, and goes on elsewhere."""
 
 
 class SupersededError(SweeperError):

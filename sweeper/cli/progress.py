@@ -77,6 +77,10 @@ class PlainView(SweepObserver):
         """Says that a worker is gone."""
         self._line(f"trial {number}  lost its worker{'; it will go on from its last epoch' if again else ''}")
 
+    def trial_preempted(self, number: int, where: str) -> None:
+        """Says that a worker has to go."""
+        self._line(f"trial {number}  preempted: its machine is taken away. {where}")
+
     def note(self, message: str) -> None:
         """Shows the sentence."""
         self._line(message)
@@ -123,6 +127,11 @@ class LiveView(PlainView):
         """Takes the trial off the table."""
         self._running.pop(number, None)
         super().trial_lost(number, again=again)
+
+    def trial_preempted(self, number: int, where: str) -> None:
+        """Takes the trial off the table."""
+        self._running.pop(number, None)
+        super().trial_preempted(number, where)
 
     def render(self) -> Group:
         """Returns what stands at the bottom of the screen now."""

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 import cv2
@@ -112,11 +113,17 @@ class TrainLoader:
         """Batches in an epoch."""
         return max(1, len(self.split) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Batch, None, None]:
+        """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads.
+
+        Args:
+            epoch: which one.
+            skip: batches that are left out at its start: nothing is made of them.
+        """
         order = self._order(epoch)
         parts = zip(self._cut(order)[: len(self)], self._cut(repeats(order)), strict=False)
-        jobs = (partial(self.batch, epoch, indices, step, before) for step, (indices, before) in enumerate(parts))
+        steps = islice(enumerate(parts), skip, None)
+        jobs = (partial(self.batch, epoch, indices, step, before) for step, (indices, before) in steps)
         return ahead(jobs, self.threads)
 
     def view(self, number: int) -> Generator[Batch, None, None]:

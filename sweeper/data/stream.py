@@ -133,13 +133,20 @@ class TrainStream(TrainLoader):
         """Returns a loader that does the same, but for the order."""
         return cls(**vars(loader), files=files, shuffle_buffer=shuffle_buffer)
 
-    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads."""
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Batch, None, None]:
+        """Yields the batches of epoch `epoch`, 1 or more; closing the generator stops its threads.
+
+        Those that are skipped are made all the same: only who reads an image knows whether it is one, and so which
+        batches there are.
+        """
 
         def make(step: int, indices: Rows, images: Images) -> Batch:
             return replace(self, split=images).batch(epoch, indices, step)
 
-        return _batches(self.files, self._reading(epoch), self.batches(epoch), make=make, threads=self.threads)
+        made = _batches(self.files, self._reading(epoch), self.batches(epoch), make=make, threads=self.threads)
+        for _ in range(skip):
+            next(made, None)
+        return made
 
     def _reading(self, epoch: int) -> Rows:
         """Returns the order in which images are read: shards drawn at random, each as it lies there."""

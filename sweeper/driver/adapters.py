@@ -64,8 +64,11 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
         """Returns Tune's word for the ledger's decision."""
         message = Message.from_ray(result)
         if message.epoch is None:
-            # An unfit worker: the trial is closed here; the next step ends the worker.
-            self._attempts.ended(trial.trial_id, message.failure)
+            # An unfit worker: the trial is closed, or put back, here; the next step ends the worker.
+            if message.preempted is not None:
+                self._attempts.preempted(trial.trial_id, message.preempted)
+            else:
+                self._attempts.ended(trial.trial_id, message.failure)
             return str(TrialScheduler.CONTINUE)
         decision = self._attempts.epoch_ended(trial.trial_id, message.epoch)
         return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)

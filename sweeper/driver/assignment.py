@@ -45,6 +45,8 @@ class Message(_Message):
 
     epoch: EpochMetrics | None = None
     failure: Failure | None = None
+    preempted: str | None = None
+    """Where the trial goes on, a sentence, if the worker's machine is about to go; the worker is not fit then."""
     fit: bool = True
     """Whether the worker can go on with other trials; after an error that nobody foresaw it cannot."""
 

@@ -198,6 +198,18 @@ class Attempts:
             self._sweep.ledger.fail(number, failure)
         self._closed(name)
 
+    def preempted(self, name: str, where: str) -> None:
+        """Takes up a trial whose machine is about to go; that is nobody's fault and may happen any number of times.
+
+        Args:
+            name: of the attempt.
+            where: it goes on, a sentence.
+        """
+        if name not in self._live:
+            return
+        self._sweep.observer.trial_preempted(self._live[name].number, where)
+        self._put_back(name, f"its worker's machine was taken away. {where}")
+
     def lost(self, name: str) -> None:
         """Takes up a trial whose worker or node is gone, unless it happened too often."""
         if name not in self._live:

@@ -11,6 +11,7 @@ from typing import Final
 import psutil
 import ray
 
+from sweeper.driver.drain import draining_nodes
 from sweeper.errors import EngineError
 from sweeper.planning.share import Share, share_on, slots_on
 from sweeper.spec.resources import ResourcesSpec
@@ -101,8 +102,9 @@ def slots_for(share: Share, resources: ResourcesSpec) -> int:
 
 
 def _nodes() -> list[Share]:
-    """Returns what each node that is alive has."""
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    """Returns what each node has that is alive and not about to go."""
+    draining = draining_nodes()
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
     return [Share(cpus=r.get("CPU", 0.0), gpus=r.get("GPU", 0.0)) for r in resources]
 
 

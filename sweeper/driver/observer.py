@@ -29,6 +29,9 @@ class SweepObserver:
     def trial_lost(self, number: int, *, again: bool) -> None:
         """A trial's worker is gone; `again` says whether it will be taken up again."""
 
+    def trial_preempted(self, number: int, where: str) -> None:
+        """A trial's machine is about to go; `where` says from where the trial will go on, a sentence."""
+
     def note(self, message: str) -> None:
         """Something a person should know, in one sentence."""
 

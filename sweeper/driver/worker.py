@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 import traceback
+from types import FrameType
 from typing import Any
 
 from ray import tune
 
 from sweeper.driver.assignment import Assignment, Message
-from sweeper.errors import EngineError, SweeperError
+from sweeper.driver.drain import watch_for_drain
+from sweeper.errors import EngineError, PreemptedError, SweeperError
 from sweeper.paths import CachePaths, TrialPaths, written_aside
 from sweeper.records import Failure, WorkerState
 from sweeper.trial.run import Runtime, run_trial
@@ -30,6 +34,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
     def setup(self, config: dict[str, Any]) -> None:
         """Takes the first assignment."""
         self._fit = True
+        self._leave = threading.Event()
+        self._at_sigterm: Any = signal.SIG_DFL
+        if threading.current_thread() is threading.main_thread():
+            self._at_sigterm = signal.signal(signal.SIGTERM, self._told_to_leave)
+        watch_for_drain(self._leave)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -45,11 +54,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             EngineError: the worker is unfit; the trial that made it so has been told as failed.
         """
         if not self._fit:
-            raise EngineError("This worker met an error that nobody foresaw and is replaced.")
+            raise EngineError("This worker met an error that nobody foresaw, or was told to leave, and is replaced.")
         try:
             return Message(epoch=next(self._epochs)).to_ray()
         except StopIteration:
             return Message().to_ray()
+        except PreemptedError as error:
+            self._fit = False
+            _LOG.info("The machine is about to go. %s", error)
+            return Message(preempted=str(error), fit=False).to_ray()
         except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
             # Nobody knows what an unforeseen error leaves behind on the device or in the libraries.
             self._fit = isinstance(error, SweeperError)
@@ -59,6 +72,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
     def cleanup(self) -> None:
         """Lets go of the trial when the worker is stopped."""
         self._end()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._at_sigterm)
+
+    def _told_to_leave(self, number: int, frame: FrameType | None) -> None:
+        """Takes SIGTERM as the notice that it is on a machine that is given up; the second one ends the process."""
+        if self._leave.is_set() and callable(self._at_sigterm):
+            self._at_sigterm(number, frame)
+        self._leave.set()
 
     def _begin(self, config: dict[str, Any]) -> None:
         assignment = Assignment.from_ray(config)
@@ -78,6 +99,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             threads=assignment.threads,
             cache=CachePaths(assignment.cache),
             attempt=assignment.attempt,
+            leave=self._leave,
         )
         self._epochs = run_trial(assignment.config, paths, runtime=runtime)
 

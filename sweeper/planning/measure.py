@@ -157,7 +157,7 @@ class _Batches(Feed):
         """Batches."""
         return self.count
 
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
         """Yields the batch again and again."""
         yield from [self.batch] * self.count
 

@@ -20,7 +20,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a later epoch depends on. Random generators are not part: each epoch seeds them anew."""
+    """All that later training depends on. Between two epochs no random generators are: each epoch seeds them anew."""
 
     config_hash: str
     """`TrialConfig.hash` of the trial it belongs to."""
@@ -34,6 +34,8 @@ class Checkpoint:
     average: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     """The state dictionaries of the three."""
+    progress: dict[str, Any] | None = None
+    """How far the next epoch is, as `trial.progress` writes it; None between two epochs."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, written: Writer = written_aside) -> None:

@@ -6,10 +6,11 @@ import gc
 import random
 import resource
 import sys
+import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,13 @@ class Machine:
 
     device: torch.device
     bf16: bool
+    leave: threading.Event = field(default_factory=threading.Event)
+    """Set once it is about to go."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether what runs here must save where it is and end."""
+        return self.leave.is_set()
 
     def autocast(self) -> torch.autocast:
         """Returns the context in which the model's forward pass runs; without bf16 it changes nothing."""
@@ -86,6 +94,27 @@ def seed_everything(seed: int, *, epoch: int) -> None:
     random.seed(derived)
     np.random.seed(derived)
     torch.manual_seed(derived)
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """Returns where every global generator stands, in types that a checkpoint can hold."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_generators(states: dict[str, Any], device: torch.device) -> None:
+    """Takes every global generator back to where it stood."""
+    name, keys, *rest = states["numpy"]
+    random.setstate(states["python"])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def release_memory() -> None:

@@ -52,7 +52,9 @@ class Judged:
 
 
 @torch.no_grad()  # not inference_mode: what a model caches here must serve in training too
-def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine, keep: bool = False) -> Judged:
+def evaluate(
+    model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine, keep: bool = False
+) -> Judged | None:
     """Scores `model` on all validation images of `feed`, each counting once.
 
     Args:
@@ -61,12 +63,17 @@ def evaluate(model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Mach
         counts: of the training images, on the device; their length is the width C of the logits.
         machine: what the model runs on.
         keep: keep the logits as well.
+
+    Returns:
+        None where the machine is about to go: the evaluation was left.
     """
     model.eval()
     forward = feed.network(model)
     tally, kept = Tally(counts), _Kept()
     indices: list[npt.NDArray[np.int64]] = []
     for pending in feed.validation():
+        if machine.is_leaving:
+            return None
         batch = pending.to_device()
         with machine.autocast():
             logits = forward(*batch.inputs)

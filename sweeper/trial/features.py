@@ -89,11 +89,11 @@ class FeatureFeed(Feed):
         """Rows of a validation image."""
         return self.images.views
 
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
         """Yields the batches of epoch `epoch`, computing its view first if nobody has."""
         loader, view = self.images.train, self._view(epoch)
         features = self._features(_train_view(view), loader.view(view))
-        for indices in loader.batches(epoch):
+        for indices in loader.batches(epoch)[skip:]:
             metadata = loader.metadata_of(epoch, indices)
             yield self._pending(features.rows(indices), loader.split.labels, indices, metadata)
 

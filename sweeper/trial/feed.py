@@ -59,8 +59,13 @@ class Feed(ABC):
         return 1
 
     @abstractmethod
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
-        """Yields the training batches of the trial's epoch `epoch`; closing the generator frees its threads."""
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
+        """Yields the training batches of the trial's epoch `epoch`; closing the generator frees its threads.
+
+        Args:
+            epoch: 1 or more.
+            skip: batches that are left out at its start.
+        """
 
     @abstractmethod
     def validation(self) -> Iterator[Pending]:
@@ -94,9 +99,9 @@ class ImageFeed(Feed):
         """Rows of a validation image."""
         return self.val.views
 
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
         """Yields the augmented batches of epoch `epoch`."""
-        batches = self.train.epoch(epoch)
+        batches = self.train.epoch(epoch, skip=skip)
         try:
             for batch in batches:
                 yield self._pending(batch)

@@ -17,6 +17,7 @@ from sweeper.trial.ema import Average, start_average
 from sweeper.trial.feed import Feed
 from sweeper.trial.loss import Criterion
 from sweeper.trial.optimizer import create_optimizer
+from sweeper.trial.progress import Progress
 from sweeper.trial.schedule import CosineSchedule
 
 
@@ -66,7 +67,9 @@ class Learner:
             micro_batch=train.batch_size,
         )
 
-    def checkpoint(self, *, config_hash: str, history: tuple[EpochMetrics, ...]) -> Checkpoint:
+    def checkpoint(
+        self, *, config_hash: str, history: tuple[EpochMetrics, ...], progress: Progress | None = None
+    ) -> Checkpoint:
         """Returns the present state; its tensors go on changing with the training."""
         return Checkpoint(
             config_hash=config_hash,
@@ -76,6 +79,7 @@ class Learner:
             model=self.backbone.model.state_dict(),
             average=self.average.state_dict(),
             optimizer=self.optimizer.state_dict(),
+            progress=None if progress is None else vars(progress),
         )
 
     def restore(self, saved: Checkpoint) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from sweeper.errors import ResourceError, TrialError
-from sweeper.trial.device import release_memory
+from sweeper.trial.device import generator_states, release_memory, restore_generators
 from sweeper.trial.feed import Pending
 from sweeper.trial.learner import Learner
+from sweeper.trial.progress import Left, Progress
 
 _STEPS_BETWEEN_CHECKS = 50
 """Reading a loss waits for the device, so a loss that is not finite is found up to this many steps late."""
@@ -29,9 +30,17 @@ class TrainedEpoch:
     lr: float
     train_seconds: float
     images_per_second: float
+    progress: Progress
+    """All of the epoch, should its evaluation be left."""
 
 
-def train_epoch(learner: Learner, batches: Iterable[Pending], *, epoch: int) -> TrainedEpoch:
+def train_epoch(
+    learner: Learner,
+    batches: Iterable[Pending],
+    *,
+    epoch: int,
+    begun: Progress | None = None,
+) -> TrainedEpoch:
     """Trains on `batches` once.
 
     Every `accumulate` batches make one optimiser step; the last of an epoch may have fewer. Each image of a
@@ -39,25 +48,36 @@ def train_epoch(learner: Learner, batches: Iterable[Pending], *, epoch: int) -> 
 
     Args:
         learner: is changed.
-        batches: at least one.
+        batches: at least one; those behind `begun`, perhaps none.
         epoch: of the trial, counted from 1.
+        begun: where the epoch was left before.
 
     Raises:
+        Left: the machine is about to go.
         TrialError: the loss is not finite.
         ResourceError: not even one image fits into the device's memory.
     """
     learner.backbone.train()
     learner.criterion = learner.criterion.at(epoch)
-    losses, lr, num_images = _Losses(epoch), 0.0, 0
+    losses, lr, before = _Losses(epoch), 0.0, 0.0
+    if begun is not None:
+        losses, lr, before = _Losses(epoch, begun.losses, begun.images), begun.lr, begun.seconds
+        restore_generators(begun.generators, learner.machine.device)
     start = time.perf_counter()
+
+    def progress() -> Progress:
+        read, images = losses.so_far()  # waits for the device, so the clock is read after it
+        seconds = before + time.perf_counter() - start
+        return Progress(read, images, lr, seconds, generator_states(learner.machine.device))
+
     for window in _windows(batches, learner.train.accumulate):
+        if learner.machine.is_leaving:
+            raise Left(progress())
         lr = learner.schedule.apply(learner.optimizer, step=learner.step)
         loss, images = _train_step(learner, window)
         losses.add(loss, num_images=images)
-        num_images += images
-    train_loss = losses.mean()  # waits for the device, so the clock is read after it
-    seconds = time.perf_counter() - start
-    return TrainedEpoch(train_loss, lr, train_seconds=seconds, images_per_second=num_images / seconds)
+    done = progress()
+    return TrainedEpoch(losses.mean(), lr, done.seconds, sum(done.images) / done.seconds, done)
 
 
 def _train_step(learner: Learner, window: list[Pending]) -> tuple[Tensor, int]:
@@ -108,11 +128,11 @@ def _gradient(learner: Learner, window: list[Pending], *, num_images: int) -> Te
 class _Losses:
     """The losses of an epoch's steps, left on the device until they are looked at together."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, losses: Sequence[float] = (), images: Sequence[int] = ()) -> None:
         self._epoch = epoch
         self._unread: list[Tensor] = []
-        self._weights: list[int] = []
-        self._read: list[float] = []
+        self._weights = list(images)
+        self._read = list(losses)
 
     def add(self, loss: Tensor, *, num_images: int) -> None:
         """Takes in one step's mean loss."""
@@ -120,6 +140,11 @@ class _Losses:
         self._weights.append(num_images)
         if len(self._unread) == _STEPS_BETWEEN_CHECKS:
             self._look()
+
+    def so_far(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Returns the loss of each step and its number of images."""
+        self._look()
+        return tuple(self._read), tuple(self._weights)
 
     def mean(self) -> float:
         """Returns the mean loss over all images."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from sweeper.errors import PreemptedError
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import METRICS, EpochMetrics
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.checkpoint import load_checkpoint, save_checkpoint
 from sweeper.trial.device import find_machine, release_memory, seed_everything
 from sweeper.trial.lease import Lease
+from sweeper.trial.progress import Left, Progress
 from sweeper.trial.setup import Setup
 from sweeper.trial.training import Training
 
@@ -33,6 +36,8 @@ class Runtime:
     """Where decoded images and converted weights lie."""
     attempt: int = 1
     """Which attempt at the trial this is: a later one takes the trial's folder away from an earlier one."""
+    leave: threading.Event = field(default_factory=threading.Event)
+    """Set by a signal handler, or by another thread, when the machine is about to go: the trial saves and ends."""
 
 
 def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
@@ -55,6 +60,7 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
     Raises:
         InputError: the images, the backbone, the optimiser or the device cannot be had as asked.
         CheckpointError: the checkpoint is damaged or of other settings.
+        PreemptedError: `runtime.leave` was set; the trial goes on from the step it was at.
         SupersededError: a later attempt has the trial.
         TrialError: the loss is not finite.
     """
@@ -69,7 +75,7 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
 def _epochs(
     config: TrialConfig, paths: TrialPaths, runtime: Runtime, lease: Lease
 ) -> Generator[EpochMetrics, None, None]:
-    machine = find_machine(runtime.device, precision=config.train.precision)
+    machine = replace(find_machine(runtime.device, precision=config.train.precision), leave=runtime.leave)
     machine.reset_peak_memory()
     saved = load_checkpoint(paths.checkpoint, config_hash=config.hash)
     with lease.written(paths.config) as aside:
@@ -78,8 +84,10 @@ def _epochs(
     torch.set_num_threads(runtime.threads)
     setup = Setup.open(config, machine=machine, threads=runtime.threads, cache=runtime.cache)
     history = saved.history if saved is not None else ()
+    begun = Progress(**saved.progress) if saved is not None and saved.progress else None
     # A trial that stopped at a phase's end goes on from that phase: its weights are what the next one starts from.
-    phase, *later = (phase for phase in setup.phases if phase.last >= len(history))
+    reached = len(history) + (begun is not None)
+    phase, *later = (phase for phase in setup.phases if phase.last >= reached)
     training = setup.begin(phase)
     if saved is not None:
         training.learner.restore(saved)
@@ -90,7 +98,13 @@ def _epochs(
     while True:
         for epoch in range(len(history) + 1, phase.last + 1):
             seed_everything(config.seed, epoch=epoch)
-            metrics, judged = training.epoch(epoch)
+            try:
+                metrics, judged = training.epoch(epoch, begun=begun)
+            except Left as left:
+                state = training.learner.checkpoint(config_hash=config.hash, history=history, progress=left.progress)
+                save_checkpoint(state, paths.checkpoint, written=lease.written)
+                raise PreemptedError(f"The trial goes on from step {left.progress.steps} of epoch {epoch}.") from left
+            begun = None
             history = (*history, metrics)
             if _last_is_best(history, objective=config.objective):
                 training.keep(paths, metrics, judged, written=lease.written)

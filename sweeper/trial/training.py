@@ -27,6 +27,7 @@ from sweeper.trial.evaluate import Judged, Scores, evaluate
 from sweeper.trial.feed import Feed
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import TrainedEpoch, train_epoch
+from sweeper.trial.progress import Left, Progress
 
 _MOST_LOGITS: Final = 2**27
 """That are kept of an epoch, 256 MiB: a sweep has many trials."""
@@ -42,19 +43,28 @@ class Training:
     """Of the training images, on the device."""
     images: ImageSet
 
-    def epoch(self, epoch: int) -> tuple[EpochMetrics, Judged]:
+    def epoch(self, epoch: int, *, begun: Progress | None = None) -> tuple[EpochMetrics, Judged]:
         """Trains epoch `epoch` of the trial and evaluates what came out, which is returned as well.
 
+        Args:
+            epoch: counted from 1.
+            begun: where it was left before; the learner is as it was then.
+
         Raises:
+            Left: the machine is about to go; the epoch was left at a step, or in its evaluation.
             TrialError: a loss is not finite.
             ResourceError: not even one image fits into the device's memory.
         """
-        with closing(self.feed.epoch(epoch)) as batches:
-            trained = train_epoch(self.learner, batches, epoch=epoch)
+        skip = 0 if begun is None else begun.steps * self.learner.train.accumulate
+        with closing(self.feed.epoch(epoch, skip=skip)) as batches:
+            trained = train_epoch(self.learner, batches, epoch=epoch, begun=begun)
         started = time.perf_counter()
         machine = self.learner.machine
         keep = len(self._validation) * len(self.images.classes) <= _MOST_LOGITS
-        judged = evaluate(self.learner.average.model, self.feed, counts=self.counts, machine=machine, keep=keep)
+        average = self.learner.average.model
+        judged = evaluate(average, self.feed, counts=self.counts, machine=machine, keep=keep)
+        if judged is None:
+            raise Left(trained.progress)
         seconds = time.perf_counter() - started
         metrics = _metrics(epoch, trained, judged.scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
         return metrics.model_copy(update=asdict(self._costs)), judged
@@ -136,6 +146,9 @@ def _metrics(
         epoch=epoch,
         eval_seconds=eval_seconds,
         peak_memory_mb=peak_memory_mb,
-        **asdict(trained),
+        train_loss=trained.train_loss,
+        lr=trained.lr,
+        train_seconds=trained.train_seconds,
+        images_per_second=trained.images_per_second,
         **asdict(scores),
     )

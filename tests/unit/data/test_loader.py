@@ -60,6 +60,8 @@ def test_an_epoch_can_be_asked_for_directly(loader: TrainLoader) -> None:
     in_order = [list(loader.epoch(epoch)) for epoch in range(3)]
     assert _all_equal(list(loader.epoch(2)), in_order[2])
     assert not _all_equal(in_order[1], in_order[2])
+    for skip in (1, 3, 7):  # of three batches
+        assert _all_equal(list(loader.epoch(2, skip=skip)), in_order[2][skip:])
 
 
 def test_another_seed_gives_another_order_and_other_images(loader: TrainLoader) -> None:

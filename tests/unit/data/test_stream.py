@@ -97,6 +97,9 @@ def test_an_epoch_is_the_same_for_any_number_of_threads_and_can_be_asked_for_dir
     for ours, theirs in zip(one, other, strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.indices, theirs.indices)
+    rest = list(_train(_stream(shards), threads=threads).epoch(5, skip=2))
+    assert [batch.indices.tolist() for batch in rest] == [batch.indices.tolist() for batch in one[2:]]
+    assert list(_train(_stream(shards)).epoch(5, skip=99)) == []
 
 
 def test_shards_are_read_one_after_another_in_another_order_each_epoch(shards: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from sweeper.driver.attempts import Attempts, Sweep
@@ -170,3 +171,18 @@ def test_a_trial_that_somebody_stops_ends_with_its_epoch_and_says_so(make_sweep:
     record = sweep.ledger.record(0)
     assert (record.state, record.stop_reason) == (TrialState.STOPPED, "ended by `sweeper stop --trial`")
     assert not request.exists()
+
+
+def test_a_preempted_trial_comes_back_however_often_and_says_why_it_waits(make_sweep: MakeSweep, diary: object) -> None:
+    sweep = make_sweep(search={"trials": 1}, resources={"retries": 0})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    for count in range(4):
+        assignment = attempts.next(f"attempt {count}")
+        assert assignment is not None
+        assert (assignment.number, assignment.attempt) == (0, count + 1)
+        attempts.preempted(f"attempt {count}", "The trial goes on from step 3 of epoch 1.")
+        attempts.lost(f"attempt {count}")  # its worker ends, as it was told to
+    state = json.loads(sweep.paths.state.read_text())
+    why = "its worker's machine was taken away. The trial goes on from step 3 of epoch 1."
+    assert state["waiting"] == [{"number": 0, "why": why}]
+    assert sweep.ledger.record(0).state is TrialState.RUNNING

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,3 +94,17 @@ def test_a_worker_ends_after_an_error_that_nobody_foresaw(
     with pytest.raises(EngineError):
         worker.step()
     worker.cleanup()
+
+
+def test_a_worker_that_gets_sigterm_saves_where_its_trial_is_and_ends(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    worker = start(assign(0))
+    os.kill(os.getpid(), signal.SIGTERM)
+    message = Message.from_ray(worker.step())
+    assert message == Message(preempted="The trial goes on from step 0 of epoch 1.", fit=False)
+    assert (tmp_path / "0" / "last.ckpt").exists()
+    with pytest.raises(EngineError):
+        worker.step()
+    worker.cleanup()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -35,7 +35,7 @@ class FixedFeed(Feed):
     def batches_per_epoch(self) -> int:
         return len(self.batches)
 
-    def epoch(self, epoch: int) -> Generator[Pending, None, None]:
+    def epoch(self, epoch: int, *, skip: int = 0) -> Generator[Pending, None, None]:
         yield from self.batches
 
     def validation(self) -> Iterator[Pending]:
