@@ -23,6 +23,8 @@ def show_outcome(spec: SweepSpec, outcome: SweepOutcome, *, as_json: bool) -> in
         show_board(board, limit=_SHOWN)
     for backbone in outcome.given_up:
         click.echo(backbone.sentence, err=True)
+    if outcome.report is not None:
+        click.echo(f"The report is in `{outcome.report}`.", err=True)
     if not outcome.finished:
         click.echo(f"Stopped; `sweeper resume {spec.name}` goes on where it was.", err=True)
         return 130

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sweeper.cli import options
+from sweeper.errors import TrackingError
 from sweeper.folder import find_sweep, workspace_at
 from sweeper.paths import CachePaths
 
@@ -24,7 +25,7 @@ def command(sweep: str, out: Path | None, root: Path | None, as_json: bool) -> N
     The page goes to MLflow as well, as an artifact of the sweep's run.
     """
     # Here, as help must be there where Optuna is not installed.
-    from sweeper.report import Source, report_of, write_report
+    from sweeper.report import Source, attach_report, report_of, write_report
 
     paths = find_sweep(workspace_at(root), sweep)
     source = Source.of(paths, CachePaths.default())
@@ -34,4 +35,8 @@ def command(sweep: str, out: Path | None, root: Path | None, as_json: bool) -> N
         return
     path = out or paths.report
     page = write_report(report, path)
+    try:
+        attach_report(source, page)
+    except TrackingError as error:
+        click.echo(f"sweeper: MLflow has not got the report: {error}", err=True)
     click.echo(f"The report is in `{path}` ({len(page.encode()) / 1e6:.2f} MB).")

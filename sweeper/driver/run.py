@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from sweeper.data import Prepared
 from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
+from sweeper.driver.closing import leave_report
 from sweeper.driver.cluster import connected, share_for, slots_for
 from sweeper.driver.edit import SweepEdit, apply_edit, spec_after
 from sweeper.driver.engine import run_trials
@@ -65,6 +66,8 @@ class SweepOutcome(BaseModel):
     """Why it is finished with fewer trials than were asked for."""
     outlook: Outlook | None = None
     """None where too few trials are finished to say."""
+    report: Path | None = None
+    """The page that shows the sweep; None where it was stopped."""
 
 
 def run_sweep(
@@ -176,6 +179,7 @@ def _run(  # noqa: PLR0913 - one of the two is given
             given_up=ledger.given_up(),
             ended=ledger.ended,
             outlook=_outlook(ledger),
+            report=leave_report(paths, cache, observer) if finished else None,
         )
 
 

@@ -5,6 +5,6 @@ Read in this order: `source` (what a report is made from), `report` (its section
 
 from sweeper.report.report import Report, report_of
 from sweeper.report.source import Source
-from sweeper.report.write import write_report
+from sweeper.report.write import attach_report, write_report
 
-__all__ = ["Report", "Source", "report_of", "write_report"]
+__all__ = ["Report", "Source", "attach_report", "report_of", "write_report"]

@@ -26,6 +26,8 @@ class Source:
     """One sweep, as it is now; what is costly is looked up when a section asks for it."""
 
     spec: SweepSpec
+    sweep_id: str
+    """Names this sweep and no other."""
     paths: SweepPaths
     cache: CachePaths
     records: tuple[TrialRecord, ...]
@@ -58,6 +60,7 @@ class Source:
         ledger = open_ledger(spec, storage_url(spec, paths), create=False)
         return cls(
             spec=spec,
+            sweep_id=ledger.sweep_id,
             paths=paths,
             cache=cache,
             records=ledger.records(),

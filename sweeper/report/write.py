@@ -1,13 +1,15 @@
-"""The page as a file."""
+"""The page as a file, in the sweep's folder and in MLflow."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from sweeper.errors import SweepFolderError
-from sweeper.paths import written_aside
+from sweeper.paths import Workspace, written_aside
 from sweeper.report.render import render
 from sweeper.report.report import Report
+from sweeper.report.source import Source
+from sweeper.tracking import attach
 
 
 def write_report(report: Report, path: Path) -> str:
@@ -25,3 +27,13 @@ def write_report(report: Report, path: Path) -> str:
             f"The report cannot be written to `{path}` ({error.strerror or error}); choose another file with `--out`."
         ) from error
     return page
+
+
+def attach_report(source: Source, page: str) -> None:
+    """Makes the page an artifact of the sweep's run in MLflow, where the sweep is tracked.
+
+    Raises:
+        TrackingError: MLflow is away, does not know the sweep, or does not take the page.
+    """
+    workspace = Workspace(source.paths.root.parent)
+    attach(source.spec, workspace, sweep_id=source.sweep_id, name=source.paths.report.name, text=page)

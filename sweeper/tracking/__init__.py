@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sweeper.paths import Workspace
 from sweeper.spec.tracking import TrackingSpec
+from sweeper.tracking.artifacts import attach
 from sweeper.tracking.background import BackgroundTracker, SweepRuns
 from sweeper.tracking.environment import Environment, capture_environment
 from sweeper.tracking.server import UiServer, serve_ui
@@ -20,6 +21,7 @@ __all__ = [
     "SweepInfo",
     "Tracker",
     "UiServer",
+    "attach",
     "capture_environment",
     "choose_uri",
     "open_tracker",

@@ -98,6 +98,34 @@ def find_experiment(uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
+def find_sweep_run(uri: str, experiment: str, sweep_id: str) -> str | None:
+    """Returns the id of a sweep's own run; None where MLflow has none.
+
+    Raises:
+        TrackingError: there is no such experiment, or nothing answers.
+    """
+    experiment_id = find_experiment(uri, experiment)
+    client = open_client(uri)
+    with translated(uri):
+        found = client.search_runs(
+            [experiment_id],
+            filter_string=f"tags.`{projection.SWEEP_TAG}` = '{sweep_id}'",
+            order_by=["attributes.start_time ASC"],
+        )
+    own = [run.info.run_id for run in found if projection.PARENT_TAG not in run.data.tags]
+    return str(own[0]) if own else None
+
+
+def log_text(uri: str, run_id: str, *, name: str, text: str) -> None:
+    """Makes a text an artifact of a run.
+
+    Raises:
+        TrackingError: the artifact store does not take it.
+    """
+    with translated(uri):
+        open_client(uri).log_text(run_id, text, name)
+
+
 @dataclass
 class _Run:
     """What one run holds in MLflow, as far as we know."""

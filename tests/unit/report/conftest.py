@@ -94,6 +94,7 @@ def make_source(tmp_path: Path) -> MakeSource:
     def _make(records: Sequence[TrialRecord], *, spec: SweepSpec | None = None, **changes: Any) -> Source:
         given: dict[str, Any] = {
             "spec": spec or spec_with(),
+            "sweep_id": "abc",
             "paths": SweepPaths(tmp_path / "sweeps" / "made"),
             "cache": CachePaths(tmp_path / "cache"),
             "records": tuple(records),
