@@ -66,6 +66,45 @@ class TrialPaths:
 
 
 @dataclass(frozen=True)
+class EnsemblePaths:
+    """The folder of an ensemble of finished models."""
+
+    root: Path
+
+    @property
+    def members(self) -> Path:
+        """Which models, with which weights, as JSON."""
+        return self.root / "ensemble.json"
+
+
+@dataclass(frozen=True)
+class CombinedPaths:
+    """What was made of the models of a sweep together, `<sweep>/combined/`."""
+
+    root: Path
+
+    @property
+    def result(self) -> Path:
+        """What was tried and how it did, as JSON."""
+        return self.root / "combined.json"
+
+    @property
+    def soup(self) -> TrialPaths:
+        """The mean of several trials' weights, laid out as a trial."""
+        return TrialPaths(self.root / "soup")
+
+    @property
+    def ensemble(self) -> EnsemblePaths:
+        """The ensemble."""
+        return EnsemblePaths(self.root / "ensemble")
+
+    @property
+    def distilled(self) -> TrialPaths:
+        """The trial that learned from the ensemble."""
+        return TrialPaths(self.root / "distilled")
+
+
+@dataclass(frozen=True)
 class ModelPaths:
     """The folder of an exported model."""
 
@@ -182,6 +221,11 @@ class SweepPaths:
     def engine(self) -> Path:
         """Ray Tune's own files; nothing in them is needed later."""
         return self.root / "engine"
+
+    @property
+    def combined(self) -> CombinedPaths:
+        """What was made of its models together."""
+        return CombinedPaths(self.root / "combined")
 
     def trial(self, number: int) -> TrialPaths:
         """Returns the paths of trial `number`."""

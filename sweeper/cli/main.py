@@ -21,6 +21,7 @@ _COMMANDS = (
     "retry",
     "leaderboard",
     "report",
+    "combine",
     "export",
     "predict",
     "data",

@@ -9,6 +9,7 @@ from sweeper.report.answer import Answer, answer_of
 from sweeper.report.augmentation import Augmentation, augmentation_of
 from sweeper.report.backbones import Backbones, backbones_of
 from sweeper.report.classes import Classes, classes_of
+from sweeper.report.combined import Combined, combined_of
 from sweeper.report.confusion import Confusion, confusion_of
 from sweeper.report.curves import Curves, curves_of
 from sweeper.report.failures import Failures, failures_of
@@ -38,6 +39,7 @@ class Report(Value):
     space: Space
     classes: Classes
     confusion: Confusion
+    combined: Combined
     augmentation: Augmentation
     spending: Spending
     failures: Failures
@@ -58,6 +60,7 @@ def report_of(source: Source) -> Report:
         space=space_of(source),
         classes=classes_of(source),
         confusion=confusion_of(source),
+        combined=combined_of(source),
         augmentation=augmentation_of(source),
         spending=spending_of(source),
         failures=failures_of(source),

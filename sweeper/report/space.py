@@ -15,6 +15,8 @@ class Axis(Value):
 
     name: str
     log: bool = False
+    whole: bool = False
+    """Whether all its values are whole numbers."""
     options: tuple[str, ...] = ()
     """The values of a choice, as text, those that occurred; empty for a number."""
     importance: float | None = None
@@ -79,7 +81,8 @@ def _axes(source: Source, params: list[dict[str, ParamValue]]) -> tuple[Axis, ..
         is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         if is_number and not isinstance(kinds.get(name), Choice):
             log = isinstance(kinds.get(name), (LogUniform, LogInt))
-            axes.append(Axis(name=name, log=log, importance=shares.get(name)))
+            whole = all(isinstance(value, int) for value in values)
+            axes.append(Axis(name=name, log=log, whole=whole, importance=shares.get(name)))
         else:
             listed = kinds[name].ends if isinstance(kinds.get(name), Choice) else ()
             used = tuple(dict.fromkeys(str(one) for one in (*listed, *values) if one in values))

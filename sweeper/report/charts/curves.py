@@ -24,11 +24,11 @@ def _draw(section: Curves, size: tuple[int, int]) -> Markup:
     last = max(epoch for curve in section.curves for epoch, _ in curve.points)
     frame = Frame(
         size=size,
-        x=Scale(0.9 if last == 1 else 1, last + (0.1 if last == 1 else 0), *across),
+        x=Scale(0.9 if last == 1 else 1, last + (0.1 if last == 1 else 0), *across, whole=True),
         y=Scale.over(values, between=up),
         x_name="epoch",
         y_name=metric.title,
-        x_tick=lambda value: f"{value:g}" if value == int(value) else "",
+        x_tick=lambda value: f"{value:g}",
         y_tick=lambda value: tick(section.metric, value),
     )
     crowd = "many" if len(section.curves) > 60 else "few"

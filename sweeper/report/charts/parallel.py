@@ -104,7 +104,7 @@ class _Layout:
         if axis.options:
             return Names(axis.options, *self.span)
         values = [float(value) for point in self.section.points if (value := point.values[at]) is not None]
-        return Scale.over(values, between=self.span, log=axis.log)
+        return Scale.over(values, between=self.span, log=axis.log, whole=axis.whole)
 
     def _line(self, rank: int, point: Point) -> Markup:
         along = [

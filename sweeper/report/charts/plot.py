@@ -22,7 +22,7 @@ SMALL: Final = (340, 230)
 class Margins:
     """Room around the plotting area, for ticks and names."""
 
-    left: float = 58
+    left: float = 70
     right: float = 14
     top: float = 14
     bottom: float = 44
@@ -56,8 +56,8 @@ class Frame:
         where = (self.margins.top + bottom) / 2
         parts.append(
             element(
-                "text", self.y_name, x=14, y=where, text_anchor="middle", class_="name",
-                transform=f"rotate(-90 14 {where:.0f})",
+                "text", self.y_name, x=12, y=where, text_anchor="middle", class_="name",
+                transform=f"rotate(-90 12 {where:.0f})",
             )
         )  # fmt: skip
         return parts

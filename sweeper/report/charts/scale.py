@@ -23,23 +23,28 @@ class Scale:
     end: float
     """The place of `high`."""
     log: bool = False
+    whole: bool = False
+    """Whether only whole numbers are named."""
 
     @classmethod
-    def over(cls, values: Iterable[float], *, between: tuple[float, float], log: bool = False) -> Self:
+    def over(
+        cls, values: Iterable[float], *, between: tuple[float, float], log: bool = False, whole: bool = False
+    ) -> Self:
         """Returns an axis that has room for all values.
 
         Args:
             values: at least one; with `log`, above 0.
             between: the places of both ends.
             log: every order of magnitude takes the same room.
+            whole: only whole numbers are named.
         """
         known = list(values)
         low, high = min(known), max(known)
         if log:
             pad = (high / low) ** _PADDING if high > low else 2.0
-            return cls(low / pad, high * pad, *between, log=True)
+            return cls(low / pad, high * pad, *between, log=True, whole=whole)
         pad = _PADDING * (high - low) if high > low else max(abs(high) * _PADDING, 1e-3)
-        return cls(low - pad, high + pad, *between)
+        return cls(low - pad, high + pad, *between, whole=whole)
 
     def __call__(self, value: float) -> float:
         """Returns the place of a value."""
@@ -48,7 +53,8 @@ class Scale:
 
     def ticks(self, count: int) -> list[float]:
         """Returns about `count` round values within the axis, in order; at least one where there is any."""
-        return _log_ticks(self.low, self.high, count) if self.log else _linear_ticks(self.low, self.high, count)
+        found = _log_ticks(self.low, self.high, count) if self.log else _linear_ticks(self.low, self.high, count)
+        return [value for value in found if value == round(value)] if self.whole else found
 
     def _linear(self, value: float) -> float:
         return math.log(value) if self.log else value

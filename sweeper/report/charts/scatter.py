@@ -47,14 +47,14 @@ def draw_recalls(section: Classes) -> Markup:
 
 
 def _slice(section: Space, at: int, axis: Axis) -> Markup:
-    margins = Margins(left=52, bottom=38)
+    margins = Margins(left=66, bottom=38)
     across, up = area(SMALL, margins)
     points = [(point, value) for point in section.points if (value := point.values[at]) is not None]
     x: Scale | Names
     if axis.options:
         x = Names(axis.options, *across)
     else:
-        x = Scale.over([float(value) for _, value in points], between=across, log=axis.log)
+        x = Scale.over([float(value) for _, value in points], between=across, log=axis.log, whole=axis.whole)
     frame = Frame(
         size=SMALL,
         x=x,

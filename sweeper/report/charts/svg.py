@@ -62,8 +62,14 @@ def path(points: Iterable[tuple[Number, Number]]) -> str:
 
 
 def shortened(words: str, most: int) -> str:
-    """Returns a text of `most` characters at most, cut with an ellipsis."""
-    return words if len(words) <= most else f"{words[: most - 1]}…"
+    """Returns a text of `most` characters at most; what is cut out of its middle leaves an ellipsis.
+
+    Names of backbones often differ in their ends only.
+    """
+    if len(words) <= most:
+        return words
+    end = (most - 1) // 2
+    return f"{words[: most - 1 - end]}…{words[len(words) - end :]}"
 
 
 def _value(value: str | Number) -> str:

@@ -61,7 +61,7 @@ def test_a_finished_sweep_has_all_sections_and_its_answer_first(make_source: Mak
     page = page_of(make_source(random_records(20)))
     assert page.headings == [
         "The answer", "Backbones compared", "Trials, best first", "What quality costs", "Learning curves",
-        "Which parameters mattered", "Accuracy by class", "What is taken for what", "What training saw",
+        "Which parameters mattered", "Accuracy by class", "What is taken for what", "More from the same trials", "What training saw",
         "Where time and money went", "Failures", "Run it again",
     ]  # fmt: skip
     assert "The sweep is finished: 20 trials (12 stopped early, 4 failed)." in page.text
@@ -115,7 +115,7 @@ def test_a_sweep_in_any_state_is_a_whole_page(
     answer = report_of(source).answer
     assert (answer.sentence, answer.state) == (sentence, state)
     page = page_of(source)
-    assert len(page.headings) == 12
+    assert len(page.headings) == 13
     assert sentence in page.text
 
 
