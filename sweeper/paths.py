@@ -46,6 +46,10 @@ class TrialPaths:
         """The state after the last finished epoch, from which the trial goes on."""
         return self.root / "last.ckpt"
 
+    def seed(self, seed: int) -> TrialPaths:
+        """Returns the folder of the same trial run again with another seed."""
+        return TrialPaths(self.root / "seeds" / f"{seed:04d}")
+
     @property
     def best(self) -> Path:
         """The weights of the trial's best epoch, safetensors."""
@@ -191,6 +195,21 @@ class SweepPaths:
     def study(self) -> Path:
         """The Optuna study, the sweep's ledger."""
         return self.root / "study.db"
+
+    @property
+    def seeds(self) -> Path:
+        """Which trials were run again and with which seeds, as JSON."""
+        return self.root / "seeds.json"
+
+    @property
+    def test(self) -> Path:
+        """What the winner got on the held-out test, as JSON: where it is there, the test is used."""
+        return self.root / "test.json"
+
+    @property
+    def test_predictions(self) -> Path:
+        """What the winner said of each image of the held-out test, safetensors."""
+        return self.root / "test.safetensors"
 
     @property
     def lock(self) -> Path:

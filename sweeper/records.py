@@ -148,6 +148,19 @@ class PastTrial(_Record):
     """Of a full training there."""
 
 
+class HeldOutScore(_Record):
+    """What the winner got on the held-out test; the contents of `test.json`."""
+
+    trial: int
+    metrics: dict[str, float]
+    """By the names of `METRICS`, qualities only."""
+    images: int
+    split_fingerprint: str
+    """Of which image is in which split."""
+    scored: float
+    """When, in seconds since the Unix epoch."""
+
+
 class TrialState(StrEnum):
     """Where a trial stands. The last three are final: a trial never leaves them."""
 

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sweeper.cli.confirmations import read_confirmation, show_confirmation
 from sweeper.cli.tables import shown
 from sweeper.paths import SweepPaths
 from sweeper.predictions import read_predictions
@@ -40,7 +41,8 @@ def board_of(spec: SweepSpec, paths: SweepPaths) -> Leaderboard:
     seconds = sum(record.seconds for record in records)
     gpus = ledger.spent.gpu_hours * 3600 / seconds if seconds else 0.0
     board = with_costs(rank_for(records, spec.search), gpus=gpus, importance=ledger.importances())
-    return with_intervals(board, lambda number: read_predictions(paths.trial(number).predictions))
+    board = with_intervals(board, lambda number: read_predictions(paths.trial(number).predictions))
+    return board.model_copy(update={"confirmation": read_confirmation(spec, paths)})
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def show_board(board: Leaderboard, *, limit: int | None = None) -> None:
     console.print(table)
     for sentence in _sentences(board):
         click.echo(sentence)
+    if board.confirmation is not None:
+        show_confirmation(board.confirmation)
     if dropped:
         click.echo(f"Left out, as the lines are short: {', '.join(dropped)}; `--csv` has them.")
 
@@ -172,7 +176,8 @@ def _sentences(board: Leaderboard) -> Iterable[str]:
         level = [row.number for row in board.rows if row.is_level and row is not best]
         if level:
             numbers = ", ".join(map(str, level[:10])) + (f" and {len(level) - 10} more" if len(level) > 10 else "")
-            yield f"They cannot tell trial {best.number} from {numbers}; `sweeper confirm` runs the best over seeds."
+            advice = "" if board.confirmation else "; `sweeper confirm` runs the best over seeds"
+            yield f"They cannot tell trial {best.number} from {numbers}{advice}."
     if board.importance:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in board.importance.items() if share >= 0.01)
         yield f"What sets the best trials apart: {shares}."

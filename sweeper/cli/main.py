@@ -20,6 +20,7 @@ _COMMANDS = (
     "stop",
     "retry",
     "leaderboard",
+    "confirm",
     "report",
     "combine",
     "export",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeper.cli.confirmations import read_confirmation
 from sweeper.errors import ModelError
 from sweeper.folder import find_sweep, read_spec, workspace_at
 from sweeper.paths import SweepPaths
@@ -39,12 +40,14 @@ def find_model(name: str, *, root: Path | None, trial: int | None = None) -> Pat
 
 
 def _best(paths: SweepPaths) -> Path:
-    """Returns the folder of the best trial whose weights are here: on a cluster others' may be elsewhere."""
+    """Returns the folder of the best trial whose weights are here: that of the confirmed winner, else the first's."""
     from sweeper.search import open_ledger, storage_url
 
     spec = read_spec(paths)
     board = rank_for(open_ledger(spec, storage_url(spec, paths), create=False).records(), spec.search)
-    folders = [paths.trial(row.number) for row in board.rows]
+    confirmed = read_confirmation(spec, paths)
+    first = [confirmed.winner] if confirmed is not None and confirmed.winner is not None else []
+    folders = [paths.trial(number) for number in (*first, *(row.number for row in board.rows))]
     best = next((trial.root for trial in folders if trial.best.is_file()), None)
     if best is None:
         raise ModelError(f"The sweep `{spec.name}` must have a trial with a finished epoch, but has none here.")

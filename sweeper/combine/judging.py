@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sweeper.predictions import Predictions
 from sweeper.records import METRICS
 from sweeper.results import ImageScores, image_scores
-from sweeper.results.uncertainty import interval_of, resampled
+from sweeper.results.resampling import interval_of, resampled
 
 _FALLBACK: Final = "top1"
 

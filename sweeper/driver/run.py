@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +12,14 @@ from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.closing import leave_report
 from sweeper.driver.cluster import connected, share_for, slots_for
+from sweeper.driver.confirm import confirm
 from sweeper.driver.edit import SweepEdit, apply_edit, spec_after
 from sweeper.driver.engine import run_trials
 from sweeper.driver.forecast import costs_of, settle_plan
 from sweeper.driver.look import looking_on_ray
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import prepare, require_same_split, write_data
+from sweeper.driver.process import ended_by_sigterm, logged
 from sweeper.driver.teachers import with_best_trials
 from sweeper.driver.warm_start import earlier_searches
 from sweeper.folder import find_sweep, held, read_spec, require_new, workspace_at, write_folder
@@ -98,7 +95,7 @@ def run_sweep(
     workspace = workspace_at(root)
     paths = require_new(workspace, spec.name)
     spec = with_storage(with_best_trials(spec))
-    with held(paths), connected(), _ended_by_sigterm():
+    with held(paths), connected(), ended_by_sigterm():
         return _run(spec, workspace, paths, source=source, observer=observer or NullObserver())
 
 
@@ -120,7 +117,7 @@ def resume_sweep(
     """
     paths = find_sweep(workspace_at(root), name)
     workspace = Workspace(paths.root.parent)  # also where the sweep was named by its folder
-    with held(paths), connected(), _ended_by_sigterm():
+    with held(paths), connected(), ended_by_sigterm():
         return _run(read_spec(paths), workspace, paths, edit=edit, observer=observer or NullObserver())
 
 
@@ -136,7 +133,7 @@ def _run(  # noqa: PLR0913 - one of the two is given
     paths.stop_request.unlink(missing_ok=True)
     paths.pause_request.unlink(missing_ok=True)
     before, spec = spec, spec_after(spec, paths, edit) if edit else spec
-    with _logged(paths):
+    with logged(paths):
         share = share_for(spec.resources)
         cache = CachePaths.default()
         prepared = prepare(spec, cache, observer)
@@ -172,6 +169,8 @@ def _run(  # noqa: PLR0913 - one of the two is given
                 observer.note(
                     f"MLflow did not take {backlog.trials} trials yet; `sweeper resume {spec.name}` delivers them."
                 )
+        if finished and spec.search.confirm is not None:
+            finished = confirm(spec, paths, spec.search.confirm, observer)
         return SweepOutcome(
             folder=paths.root,
             records=ledger.records(),
@@ -211,34 +210,3 @@ def _info(spec: SweepSpec, ledger: Ledger, prepared: Prepared, environment: Envi
         data_fingerprint=prepared.data_fingerprint,
         split_fingerprint=prepared.split_fingerprint,
     )
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end the preparation as Ctrl-C does; Ray would end the process without letting go of anything."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _logged(paths: SweepPaths) -> Iterator[None]:
-    """Writes the log lines of sweeper and of Ray to the sweep's driver log, and Ray's nowhere else."""
-    handler = logging.FileHandler(paths.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours, rays = logging.getLogger("sweeper"), logging.getLogger("ray")
-    ours.setLevel(logging.INFO)
-    before = rays.handlers
-    rays.handlers = [handler]
-    ours.addHandler(handler)
-    try:
-        yield
-    finally:
-        rays.handlers = before
-        ours.removeHandler(handler)
-        handler.close()

@@ -1,5 +1,6 @@
 """6. What came out: the ledger's records, ranked and summed up. Knows neither ray nor mlflow nor torch."""
 
+from sweeper.results.confirmation import Candidate, Confirmation, Duel, confirmation_of, with_test
 from sweeper.results.groups import Group, Groups, grouped
 from sweeper.results.leaderboard import Leaderboard, Row, rank, rank_for, with_costs
 from sweeper.results.pareto import pareto_front
@@ -8,6 +9,9 @@ from sweeper.results.status import Sight, SweepStatus, status_of
 from sweeper.results.uncertainty import with_intervals
 
 __all__ = [
+    "Candidate",
+    "Confirmation",
+    "Duel",
     "Group",
     "Groups",
     "ImageScores",
@@ -15,6 +19,7 @@ __all__ = [
     "Row",
     "Sight",
     "SweepStatus",
+    "confirmation_of",
     "grouped",
     "image_scores",
     "pareto_front",
@@ -23,4 +28,5 @@ __all__ = [
     "status_of",
     "with_costs",
     "with_intervals",
+    "with_test",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.records import METRICS, EpochMetrics, ParamValue, TrialRecord, TrialState
+from sweeper.results.confirmation import Confirmation
 from sweeper.spec.objectives import BoundSpec, broken, excess
 from sweeper.spec.search import SearchSpec
 
@@ -54,6 +55,8 @@ class Leaderboard(BaseModel):
     """Numbers of the trials without a finished epoch."""
     images: int | None = None
     """Validation images behind the intervals; None where there are no intervals."""
+    confirmation: Confirmation | None = None
+    """What runs over seeds say of the best; None where there were none."""
     importance: dict[str, float] = {}
     """Share of each parameter in what sets the best trials apart, largest first; empty where trials are few."""
 

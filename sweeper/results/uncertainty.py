@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from sweeper.predictions import Predictions
 from sweeper.records import METRICS
 from sweeper.results.leaderboard import Leaderboard, Row
+from sweeper.results.resampling import Values, interval_of, resampled
 from sweeper.results.scores import ImageScores, image_scores
-
-RESAMPLES: Final = 1000
-LEVEL: Final = 0.95
-"""Of an interval. A trial is level with the best where the interval of their difference, too, reaches 0."""
-_CHUNK: Final = 2**22
-"""Numbers of resampled weights that are in memory at once."""
-
-Values = npt.NDArray[np.float64]
 
 
 def with_intervals(board: Leaderboard, predictions: Callable[[int], Predictions | None]) -> Leaderboard:
@@ -45,30 +36,6 @@ def with_intervals(board: Leaderboard, predictions: Callable[[int], Predictions 
         for row in board.rows
     )
     return board.model_copy(update={"rows": rows, "images": len(scores.labels)})
-
-
-def interval_of(values: Values) -> Values:
-    """Returns the lower and upper edges, (2, ...), of resampled values (resamples, ...)."""
-    edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    return np.asarray(np.quantile(values, edges, axis=0), dtype=np.float64)
-
-
-def resampled(scores: ImageScores, values: npt.NDArray[np.floating]) -> Values:
-    """Returns the metric on resampled images, (resamples, trials), the same images for all trials.
-
-    Args:
-        scores: says which images they are and how they are averaged.
-        values: (trials, images): the score of each image.
-    """
-    rng = np.random.default_rng(0)
-    images = values.shape[1]
-    chunk = max(1, _CHUNK // images)
-    parts = []
-    for start in range(0, RESAMPLES, chunk):
-        draws = rng.integers(0, images, (min(chunk, RESAMPLES - start), images))
-        counts = np.stack([np.bincount(one, minlength=images) for one in draws])
-        parts.append(np.stack([scores.weights(one) for one in counts]) @ values.T)
-    return np.concatenate(parts)
 
 
 def _scored(board: Leaderboard, predictions: Callable[[int], Predictions | None]) -> Iterator[tuple[int, ImageScores]]:

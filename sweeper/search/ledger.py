@@ -68,18 +68,22 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | Non
     storage = open_storage(url)
     if not create and spec.name not in optuna.get_all_study_names(storage):
         raise SweepFolderError(f"The sweep `{spec.name}` has no trials yet; `sweeper resume {spec.name}` starts them.")
+    ledger = Ledger(spec, open_study(spec, storage), storage, advice or Advice())
+    if create:
+        ledger.enqueue_seeds()
+    return ledger
+
+
+def open_study(spec: SweepSpec, storage: BaseStorage) -> optuna.Study:
+    """Returns the study of a sweep, made if missing."""
     better = METRICS[spec.search.objective].higher_is_better
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=spec.name,
         storage=storage,
         direction=StudyDirection.MAXIMIZE if better else StudyDirection.MINIMIZE,
         pruner=pruner_for(spec),
         load_if_exists=True,
     )
-    ledger = Ledger(spec, study, storage, advice or Advice())
-    if create:
-        ledger.enqueue_seeds()
-    return ledger
 
 
 class Ledger:
@@ -358,12 +362,15 @@ class Ledger:
         return self._suggestion(self._study.ask())
 
     def _suggestion(self, trial: Trial) -> Suggestion:
-        params = suggest_point(trial, self._spec, self._editions.name)
+        params = self._point(trial)
         attempt = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
         # Fixed values are no parameters to Optuna, but they are to whoever reads the leaderboard.
         trial.set_user_attr(PARAMS, params)
         trial.set_user_attr(ATTEMPTS, attempt)
         return Suggestion(number=trial.number, attempt=attempt, params=params)
+
+    def _point(self, trial: Trial) -> dict[str, ParamValue]:
+        return suggest_point(trial, self._spec, self._editions.name)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         return record_of(trial, self._editions.kept(trial.number))

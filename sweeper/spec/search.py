@@ -116,6 +116,17 @@ class PatienceSpec(Section):
     """How many trials ahead to look."""
 
 
+class ConfirmSpec(Section):
+    """The best trials run again over seeds, so that the winner is one and not a stroke of luck."""
+
+    top: int = Field(default=3, ge=1)
+    """How many of the leaderboard."""
+    seeds: int = Field(default=5, ge=2)
+    """How many fresh seeds each; clear losers get fewer."""
+    test: bool = True
+    """Whether the winner is then scored on the held-out test, where there is one: once."""
+
+
 class SearchSpec(Section):
     """How the next point is chosen and what is optimised."""
 
@@ -144,6 +155,9 @@ class SearchSpec(Section):
     """What the sweep may use up besides `trials`, e.g. `{hours: 8}`."""
     patience: PatienceSpec | None = None
     """When to stop before the budget is used up, e.g. `{gain: 0.002, trials: 20}`; null never does."""
+    confirm: ConfirmSpec | None = None
+    """Ends the sweep by running its best trials over seeds, e.g. `{top: 3, seeds: 5}`; null leaves that to
+    `sweeper confirm`."""
     storage: str | None = None
     """Optuna storage URL of the ledger, e.g. postgresql://...; by default `SWEEPER_STORAGE`, else an SQLite file in the
     sweep's folder."""

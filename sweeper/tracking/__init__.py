@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sweeper.paths import Workspace
+from sweeper.seeds import SeedPlan
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking.artifacts import attach
 from sweeper.tracking.background import BackgroundTracker, SweepRuns
@@ -24,6 +27,7 @@ __all__ = [
     "attach",
     "capture_environment",
     "choose_uri",
+    "open_seed_tracker",
     "open_tracker",
     "serve_ui",
 ]
@@ -44,5 +48,26 @@ def open_tracker(tracking: TrackingSpec, workspace: Workspace) -> Tracker:
         import sweeper.tracking.mlflow as door
 
         return door.connect(uri, tracking.experiment or info.name, artifacts=artifacts, info=info)
+
+    return BackgroundTracker(connect, where=without_password(uri))
+
+
+def open_seed_tracker(tracking: TrackingSpec, workspace: Workspace, plan: SeedPlan) -> Tracker:
+    """Returns the same for the runs over seeds, which are nested under the runs of their trials.
+
+    Raises:
+        InputError: the URI is one that MLflow cannot write to.
+    """
+    if not tracking.enabled:
+        return NoopTracker()
+    uri = choose_uri(tracking, workspace)
+    artifacts = None if is_server(uri) else workspace.mlflow_artifacts
+
+    def connect(info: SweepInfo) -> SweepRuns:
+        import sweeper.tracking.mlflow as door
+        from sweeper.tracking.seeds import SeedRuns
+
+        kind = partial(SeedRuns, plan=plan)
+        return door.connect(uri, tracking.experiment or info.name, artifacts=artifacts, info=info, kind=kind)
 
     return BackgroundTracker(connect, where=without_password(uri))

@@ -12,11 +12,11 @@ import os
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import sqlalchemy
 
@@ -53,7 +53,13 @@ _RUNS_A_PAGE: Final = 1000
 _REFUSALS: Final = (400, 403, 404, 409)
 
 
-def connect(uri: str, experiment: str, *, artifacts: Path | None, info: SweepInfo) -> MlflowRuns:
+RunsOf = Callable[[MlflowClient, str, str, SweepInfo], "MlflowRuns"]
+"""Takes the client, the URI, the experiment's id and the sweep."""
+
+
+def connect(
+    uri: str, experiment: str, *, artifacts: Path | None, info: SweepInfo, kind: RunsOf | None = None
+) -> MlflowRuns:
     """Opens the sweep's runs, made now or found again.
 
     Args:
@@ -61,6 +67,7 @@ def connect(uri: str, experiment: str, *, artifacts: Path | None, info: SweepInf
         experiment: name of the experiment, made if missing.
         artifacts: where a new experiment keeps its artifacts; None lets the server decide.
         info: the sweep.
+        kind: which of its runs, those of its trials by default.
 
     Raises:
         ServerAway: nothing answers at `uri`.
@@ -68,7 +75,7 @@ def connect(uri: str, experiment: str, *, artifacts: Path | None, info: SweepInf
     """
     client = open_client(uri)
     with translated(uri):
-        runs = MlflowRuns(client, uri, _experiment_id(client, experiment, artifacts), info)
+        runs = (kind or MlflowRuns)(client, uri, _experiment_id(client, experiment, artifacts), info)
     runs.read_back()
     runs.describe()
     return runs
@@ -145,6 +152,9 @@ class MlflowRuns:
     request whose answer was lost.
     """
 
+    number_tag: ClassVar[str] = projection.TRIAL_TAG
+    """The tag that tells the children apart, by their number."""
+
     def __init__(self, client: MlflowClient, uri: str, experiment_id: str, info: SweepInfo) -> None:
         self._client = client
         self._uri = uri
@@ -162,8 +172,8 @@ class MlflowRuns:
             for run in self._all_runs():
                 if projection.PARENT_TAG not in run.tags:
                     parents.append(run)
-                elif projection.TRIAL_TAG in run.tags:
-                    trials[int(run.tags[projection.TRIAL_TAG])].append(run)
+                elif self.number_tag in run.tags:
+                    trials[int(run.tags[self.number_tag])].append(run)
             for same in trials.values():
                 same.sort(key=lambda run: (run.epochs, len(run.params)), reverse=True)
                 for spare in same[1:]:
@@ -267,9 +277,9 @@ class MlflowRuns:
 
     def _create_child(self, record: TrialRecord, config: TrialConfig | None) -> _Run:
         tags = {
-            projection.PARENT_TAG: self._parent_run().run_id,
+            projection.PARENT_TAG: self._parent_of(record.number),
             projection.SWEEP_TAG: self._info.sweep_id,
-            projection.TRIAL_TAG: str(record.number),
+            self.number_tag: str(record.number),
             **projection.run_tags(record),
             **_data_tags(self._info),
         }
@@ -277,9 +287,16 @@ class MlflowRuns:
             self._experiment_id,
             start_time=None if record.started is None else int(record.started * 1000),
             tags=tags,
-            run_name=projection.run_name(record, config),
+            run_name=self._name(record, config),
         )
         return _Run(run.info.run_id, RunStatus.RUNNING, tags=tags)
+
+    def _parent_of(self, number: int) -> str:
+        """Returns the id of the run that a child belongs to."""
+        return self._parent_run().run_id
+
+    def _name(self, record: TrialRecord, config: TrialConfig | None) -> str:
+        return projection.run_name(record, config)
 
     def _write_params(self, run: _Run, wanted: dict[str, str]) -> None:
         # MLflow refuses to change a parameter, so the first value stays (a data folder may have moved since).
@@ -307,9 +324,12 @@ class MlflowRuns:
             run.tags |= changed
 
     def _log(self, run: _Run, *, points: list[Point]) -> None:
+        self._log_to(run.run_id, points)
+
+    def _log_to(self, run_id: str, points: list[Point]) -> None:
         metrics = [mlflow.entities.Metric(p.key, p.value, p.time_ms, p.step) for p in points]
         if metrics:
-            self._client.log_batch(run.run_id, metrics=metrics)
+            self._client.log_batch(run_id, metrics=metrics)
 
     def _set_status(self, run: _Run, status: RunStatus, *, end: float | None = None) -> None:
         if run.status == status:

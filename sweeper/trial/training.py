@@ -8,17 +8,14 @@ import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from sweeper.backbones import merged_state
 from sweeper.data import ImageSet, ImageSplit, StreamSplit
 from sweeper.errors import TrialError
 from sweeper.paths import TrialPaths, Writer, written_aside
-from sweeper.predictions import Predictions, PredictionsInfo, save_predictions
+from sweeper.predictions import save_predictions
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import save_weights
 from sweeper.trial.class_counts import ClassCounts
@@ -28,9 +25,7 @@ from sweeper.trial.feed import Feed
 from sweeper.trial.learner import Learner
 from sweeper.trial.loop import TrainedEpoch, train_epoch
 from sweeper.trial.progress import Left, Progress
-
-_MOST_LOGITS: Final = 2**27
-"""That are kept of an epoch, 256 MiB: a sweep has many trials."""
+from sweeper.trial.said import is_kept, predictions_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +55,7 @@ class Training:
             trained = train_epoch(self.learner, batches, epoch=epoch, begun=begun)
         started = time.perf_counter()
         machine = self.learner.machine
-        keep = len(self._validation) * len(self.images.classes) <= _MOST_LOGITS
+        keep = is_kept(self.images, self._validation)
         average = self.learner.average.model
         judged = evaluate(average, self.feed, counts=self.counts, machine=machine, keep=keep)
         if judged is None:
@@ -101,26 +96,11 @@ class Training:
             "data_fingerprint": self.images.fingerprint,
         }
         save_weights(self.weights(), paths.best, about=about, written=written)
-        if judged.logits is None:
+        said = predictions_of(judged, self.images, self._validation, counts=self.counts, epoch=metrics.epoch)
+        if said is None:
             paths.predictions.unlink(missing_ok=True)
         else:
-            save_predictions(self._predictions(metrics, judged, judged.logits), paths.predictions, written=written)
-
-    def _predictions(self, metrics: EpochMetrics, judged: Judged, logits: npt.NDArray[np.float16]) -> Predictions:
-        return Predictions(
-            logits=logits,
-            labels=self._validation.labels[judged.indices],
-            numbers=self._validation.numbers[judged.indices],
-            class_shares=self.counts.shares.cpu().numpy(),
-            groups=self.counts.groups.cpu().numpy(),
-            info=PredictionsInfo(
-                epoch=metrics.epoch,
-                tau=metrics.tau,
-                classes=self.images.classes,
-                data_fingerprint=self.images.fingerprint,
-                split_fingerprint=self.images.split_fingerprint,
-            ),
-        )
+            save_predictions(said, paths.predictions, written=written)
 
     def __str__(self) -> str:
         """What trains, on what, at which size."""

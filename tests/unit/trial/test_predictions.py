@@ -68,7 +68,7 @@ def test_each_row_names_its_image_in_the_manifest(
 def test_too_many_logits_are_not_kept(
     make_config: MakeConfig, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeper.trial.training._MOST_LOGITS", 40 * 4 - 1)
+    monkeypatch.setattr("sweeper.trial.said._MOST_LOGITS", 40 * 4 - 1)
     list(run_trial(make_config(train={"epochs": 1}), TrialPaths(tmp_path), runtime=runtime))
     assert TrialPaths(tmp_path).best.exists()
     assert read_predictions(TrialPaths(tmp_path).predictions) is None

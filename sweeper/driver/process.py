@@ -1,0 +1,42 @@
+"""What a driver's process does around its work: it ends cleanly when asked to, and keeps a log."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sweeper.paths import SweepPaths
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end the preparation as Ctrl-C does; Ray would end the process without letting go of anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def logged(paths: SweepPaths) -> Iterator[None]:
+    """Writes the log lines of sweeper and of Ray to the sweep's driver log, and Ray's nowhere else."""
+    handler = logging.FileHandler(paths.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours, rays = logging.getLogger("sweeper"), logging.getLogger("ray")
+    ours.setLevel(logging.INFO)
+    before = rays.handlers
+    rays.handlers = [handler]
+    ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        rays.handlers = before
+        ours.removeHandler(handler)
+        handler.close()
