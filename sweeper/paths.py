@@ -32,6 +32,11 @@ class TrialPaths:
         return self.root / "worker.json"
 
     @property
+    def stall(self) -> Path:
+        """Where each thread of a worker was that was ended because it made no progress."""
+        return self.root / "stall.txt"
+
+    @property
     def stop_request(self) -> Path:
         """Written by `sweeper stop --trial`; the driver looks for it after each epoch."""
         return self.root / "stop"

@@ -102,6 +102,8 @@ class EpochMetrics(_Record):
     top1_adjusted: float | None = None
     """Share of validation images whose best guess is right with that `tau`: what the adjustment costs or brings."""
 
+    micro_batch: int | None = None
+    """Images in one pass where the whole batch did not fit into memory; the steps are those of the whole batch."""
     parameters: int | None = None
     """Parameters of the model, those of its head included."""
     latency_ms: float | None = None
@@ -233,6 +235,12 @@ class WorkerState(_Record):
     attempt: int = Field(ge=1)
     started: float
     """Seconds since the Unix epoch."""
+    micro_batch: int | None = None
+    """Images in one pass at most, where the whole batch was too much for an earlier attempt."""
+    kills: int = 0
+    """How often the kernel there had ended a process for memory when it began."""
+    killed_for_memory: bool = False
+    """Written by the driver: Ray ended the worker because memory was short."""
 
 
 class Suggestion(_Record):

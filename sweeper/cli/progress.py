@@ -61,6 +61,7 @@ class PlainView(SweepObserver):
         self._line(
             f"trial {number}  epoch {epoch.epoch}  {self._metric.title} {value}  train loss {epoch.train_loss:.3f}  "
             f"{epoch.images_per_second:.0f} images/s  {epoch.train_seconds + epoch.eval_seconds:.0f} s"
+            f"{f'  micro-batch {epoch.micro_batch}' if epoch.micro_batch else ''}"
         )
 
     def trial_ended(self, record: TrialRecord) -> None:

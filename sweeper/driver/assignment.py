@@ -29,6 +29,8 @@ class Assignment(_Message):
     """The root of decoded images and converted weights; each node has its own."""
     device: str
     threads: int
+    stall_seconds: float | None = None
+    """How long the worker may go without finishing a batch."""
 
     def to_ray(self) -> dict[str, Any]:
         """Returns the assignment as the configuration of a Tune trial."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from sweeper.driver.assignment import Assignment
+from sweeper.driver.divergence import diverged
 from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
+from sweeper.driver.preflight import Prepared
 from sweeper.driver.requests import Bulletin
-from sweeper.paths import CachePaths, SweepPaths
+from sweeper.folder import read_worker
+from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState, WaitingTrial
 from sweeper.search import Ledger
@@ -131,6 +136,7 @@ class Attempts:
             cache=self._sweep.cache.root,
             device=self._sweep.share.device,
             threads=self._sweep.share.threads,
+            stall_seconds=60.0 * stall if (stall := self._sweep.spec.resources.stall_minutes) is not None else None,
         )
 
     def _suggestion(self) -> Suggestion | None:
@@ -164,9 +170,8 @@ class Attempts:
         self._sweep.observer.epoch_ended(number, epoch, decision)
         if decision is Decision.STOP:
             self._sweep.ledger.stop(number)
-        elif not is_last and self._is_unwanted(number):
-            self._sweep.ledger.stop(number, reason=_ASKED)
-            decision = Decision.STOP
+        elif not is_last:
+            decision = self._judge(number)
         if decision is Decision.STOP:
             self._closed(name)
             return decision
@@ -176,6 +181,27 @@ class Attempts:
         # Its checkpoint is written: the worker can be let go, and another one goes on from there.
         self._put_back(name, "the sweep is paused; it goes on from its last epoch")
         return Decision.STOP
+
+    def _judge(self, number: int) -> Decision:
+        """Closes a trial for a reason that is not the stop rule's, where there is one."""
+        record, limit = self._sweep.ledger.record(number), self._sweep.spec.resources.hours_per_trial
+        why = diverged(record.epochs, classes=self._classes) if self._sweep.spec.search.stop_diverged else None
+        if why is not None:
+            self._sweep.ledger.fail(number, Failure(reason=why))
+        elif self._is_unwanted(number):
+            self._sweep.ledger.stop(number, reason=_ASKED)
+        elif limit is not None and record.seconds >= 3600.0 * limit:
+            self._sweep.ledger.stop(
+                number, reason=f"it took {limit:g} hours, all that `resources.hours_per_trial` gives"
+            )
+        else:
+            return Decision.CONTINUE
+        return Decision.STOP
+
+    @cached_property
+    def _classes(self) -> int:
+        data = self._sweep.paths.data
+        return len(Prepared.model_validate_json(data.read_bytes()).classes) if data.exists() else 1
 
     def _is_unwanted(self, number: int) -> bool:
         return self._sweep.paths.trial(number).stop_request.exists()
@@ -217,15 +243,41 @@ class Attempts:
         number = self._live[name].number
         self._losses[number] = self._losses.get(number, 0) + 1
         again = self._losses[number] <= self._sweep.spec.resources.retries
+        stacks = self._stacks(number)
+        hung = f"its worker hung: no batch for {self._sweep.spec.resources.stall_minutes:g} minutes" if stacks else None
+        if hung is not None:
+            self._sweep.observer.note(f"Trial {number}: {hung}; it was ended.")
         self._sweep.observer.trial_lost(number, again=again)
         if again:
             attempts = self._sweep.spec.resources.retries + 1
-            self._put_back(name, f"its worker or node was lost (attempt {self._losses[number]} of {attempts})")
+            why = hung or "its worker or node was lost"
+            self._put_back(name, f"{why} (attempt {self._losses[number]} of {attempts})")
         else:
             times = self._losses[number]
             reason = f"its worker was lost {times} time{'s' if times > 1 else ''}; `resources.retries` allows no more"
-            self._sweep.ledger.fail(number, Failure(reason=reason))
+            self._sweep.ledger.fail(number, Failure(reason=f"{hung}; {reason}" if hung else reason, traceback=stacks))
             self._closed(name)
+
+    def _stacks(self, number: int) -> str:
+        """Returns where the threads of a worker were that hung; empty for one that was lost in another way."""
+        file = self._sweep.paths.trial(number).stall
+        stacks = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        file.unlink(missing_ok=True)
+        return stacks
+
+    def killed_for_memory(self, message: str) -> None:
+        """Marks the trials whose workers Ray ended for memory, by the processes that `message` names.
+
+        Their next attempts begin with half of the images in one pass.
+        """
+        pids = {int(pid) for pid in re.findall(r"pid=(\d+)", message)}
+        for live in self._live.values():
+            paths = self._sweep.paths.trial(live.number)
+            worker = read_worker(paths)
+            if worker is not None and worker.pid in pids:
+                marked = worker.model_copy(update={"killed_for_memory": True})
+                with written_aside(paths.worker, flush=False) as aside:
+                    aside.write_text(marked.model_dump_json(), encoding="utf-8")
 
     def _closed(self, name: str) -> None:
         live = self._live.pop(name)

@@ -68,6 +68,8 @@ def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: 
             _tuner(sweep, worker, attempts, OnRequest(requests, attempts)).fit()
         except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
             _LOG.exception("A Tune run died.")
+            if "running low on memory" in str(error):
+                attempts.killed_for_memory(str(error))
             deaths = 1 if _finished(sweep) > finished else deaths + 1
             if deaths >= _DEATHS_IN_A_ROW:
                 raise EngineError(

@@ -10,15 +10,18 @@ import threading
 import time
 import traceback
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from ray import tune
 
 from sweeper.driver.assignment import Assignment, Message
 from sweeper.driver.drain import watch_for_drain
 from sweeper.errors import EngineError, PreemptedError, SweeperError
+from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, TrialPaths, written_aside
 from sweeper.records import Failure, WorkerState
+from sweeper.trial.memory import held_mb, kills_for_memory
 from sweeper.trial.run import Runtime, run_trial
 
 _LOG = logging.getLogger("sweeper")
@@ -31,6 +34,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
     `setup` would cost the worker.
     """
 
+    leak_mb: ClassVar[float] = 1024.0
+    """A worker that holds so much more after a trial than after its first one is replaced."""
+
     def setup(self, config: dict[str, Any]) -> None:
         """Takes the first assignment."""
         self._fit = True
@@ -39,6 +45,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         if threading.current_thread() is threading.main_thread():
             self._at_sigterm = signal.signal(signal.SIGTERM, self._told_to_leave)
         watch_for_drain(self._leave)
+        self._held: float | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -54,11 +61,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             EngineError: the worker is unfit; the trial that made it so has been told as failed.
         """
         if not self._fit:
-            raise EngineError("This worker met an error that nobody foresaw, or was told to leave, and is replaced.")
+            raise EngineError(
+                "This worker met an unforeseen error, keeps memory or was told to leave, and is replaced."
+            )
         try:
             return Message(epoch=next(self._epochs)).to_ray()
         except StopIteration:
-            return Message().to_ray()
+            self._fit = not self._leaks()
+            return Message(fit=self._fit).to_ray()
         except PreemptedError as error:
             self._fit = False
             _LOG.info("The machine is about to go. %s", error)
@@ -90,16 +100,23 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         _LOG.addHandler(self._log_file)
         _LOG.setLevel(logging.INFO)
         _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)
+        micro_batch = _micro_batch(paths, assignment.config.train.batch_size)
         self._mark = paths.worker
-        here = WorkerState(host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time())
+        here = WorkerState(
+            host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time(),
+            micro_batch=micro_batch, kills=kills_for_memory(),
+        )  # fmt: skip
         with written_aside(self._mark, flush=False) as aside:
             aside.write_text(here.model_dump_json(), encoding="utf-8")
+        self._device = torch.device(assignment.device)
         runtime = Runtime(
             device=assignment.device,
             threads=assignment.threads,
             cache=CachePaths(assignment.cache),
             attempt=assignment.attempt,
             leave=self._leave,
+            micro_batch=micro_batch,
+            stall_seconds=assignment.stall_seconds,
         )
         self._epochs = run_trial(assignment.config, paths, runtime=runtime)
 
@@ -109,6 +126,32 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         self._mark.unlink(missing_ok=True)
         _LOG.removeHandler(self._log_file)
         self._log_file.close()
+
+    def _leaks(self) -> bool:
+        """Whether this process holds much more after a trial than it did after its first one."""
+        held = held_mb(self._device)
+        if self._held is None:
+            self._held = held
+        grown = held - self._held
+        if grown > self.leak_mb:
+            _LOG.warning("The worker holds %.0f MiB more than after its first trial, and is replaced.", grown)
+        return grown > self.leak_mb
+
+
+def _micro_batch(paths: TrialPaths, batch_size: int) -> int | None:
+    """Returns how many images one pass may have: half of what an attempt had that was ended for memory.
+
+    An attempt that ends takes its mark down; one that was killed leaves it behind.
+    """
+    before = read_worker(paths)
+    if before is None:
+        return None
+    by_kernel = before.host == socket.gethostname() and kills_for_memory() > before.kills
+    if not (by_kernel or before.killed_for_memory):
+        return before.micro_batch
+    micro_batch = max(1, (before.micro_batch or batch_size) // 2)
+    _LOG.warning("The last attempt was ended for memory: micro-batch %d of %d now.", micro_batch, batch_size)
+    return micro_batch
 
 
 def _failure(error: Exception) -> Failure:

@@ -28,6 +28,8 @@ class RunningTrial(BaseModel):
     """The machine it runs on; None where it does not."""
     pid: int | None = None
     """Its worker's process there."""
+    micro_batch: int | None = None
+    """Images in one pass, where the whole batch did not fit into memory."""
 
 
 class FailedTrial(BaseModel):
@@ -132,6 +134,7 @@ def _running(spec: SweepSpec, record: TrialRecord, worker: WorkerState | None) -
         attempt=record.attempts,
         host=worker.host if worker is not None else None,
         pid=worker.pid if worker is not None else None,
+        micro_batch=record.epochs[-1].micro_batch if record.epochs else None,
     )
 
 

@@ -32,5 +32,10 @@ class ResourcesSpec(Section):
     """On a cluster that adds machines by itself: trials at once to ask them for; the sweep starts with none there."""
     retries: int = Field(default=2, ge=0)
     """How often a trial whose worker or node was lost is taken up again from its checkpoint."""
+    stall_minutes: float | None = Field(default=30, gt=0)
+    """A worker that has not finished a batch for so long hangs: it is ended and its trial taken up again, which counts
+    among `retries`; null never ends one."""
+    hours_per_trial: float | None = Field(default=None, gt=0)
+    """A trial that has trained and evaluated for so long ends with the epoch it is in."""
     price_per_hour: float | None = Field(default=None, gt=0)
     """What an hour of all machines that run the sweep costs, in any currency; read by `plan` and `budget.money`."""

@@ -139,6 +139,8 @@ class SearchSpec(Section):
     """With `sampler: curves`, whether the improvement expected of a trial is set against the seconds it will take."""
     stop: Stop = "none"
     """Early stopping: a rule's name for its defaults, or `{asha: {grace_epochs: 2, reduction: 3}}`."""
+    stop_diverged: bool = True
+    """End a trial whose validation loss is twice that of guessing, and whose accuracy is no better, for two epochs."""
     objective: ObjectiveName = "top1"
     """The validation metric that ranks trials, each at its best epoch; `val_loss` is minimised, the rest maximised."""
     also: tuple[str, ...] = ()

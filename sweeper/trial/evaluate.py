@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sweeper.trial.class_counts import ClassCounts
-from sweeper.trial.device import Machine
-from sweeper.trial.feed import Feed
+from sweeper.trial.device import Machine, release_memory
+from sweeper.trial.feed import Feed, Pending
+from sweeper.trial.loop import too_large
+from sweeper.trial.memory import ran_out
+from sweeper.trial.watchdog import alive
 
 _TAUS: Final = tuple(step / 10 for step in range(21))
 """The strengths of post-hoc logit adjustment that are tried: 0 to 2, as Kang et al. 2020 try their tau."""
+
+_WHOLE: Final = 2**31
+"""More rows than a batch has."""
 
 _KEPT_ON_DEVICE: Final = 2**25
 """Logits that stay on the device, 64 MiB."""
@@ -71,18 +78,38 @@ def evaluate(
     forward = feed.network(model)
     tally, kept = Tally(counts), _Kept()
     indices: list[npt.NDArray[np.int64]] = []
+    most = _WHOLE
     for pending in feed.validation():
         if machine.is_leaving:
             return None
-        batch = pending.to_device()
-        with machine.autocast():
-            logits = forward(*batch.inputs)
-        logits = averaged(logits.float(), views=feed.views)
-        tally.add(logits, batch.targets[:: feed.views])
+        alive()
+        while (found := _forward(pending, forward, machine, most=most)) is None:
+            if most == 1:
+                raise too_large(machine)
+            most = math.ceil(min(most, pending.num_images) / 2)
+            release_memory()
+        rows, targets = found
+        logits = averaged(rows, views=feed.views)
+        tally.add(logits, targets[:: feed.views])
         indices.append(pending.indices[:: feed.views])
         if keep:
             kept.add(logits)
     return Judged(tally.scores(), kept.logits() if keep else None, np.concatenate(indices))
+
+
+def _forward(
+    pending: Pending, forward: Callable[..., Tensor], machine: Machine, *, most: int
+) -> tuple[Tensor, Tensor] | None:
+    """Returns the logits of a batch, at most `most` rows at a time, and its targets; None where memory ran out."""
+    try:
+        batch = pending.to_device()
+        with machine.autocast():
+            logits = [forward(*part.inputs).float() for part in batch.parts(most)]
+        return torch.cat(logits), batch.targets
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        return None
 
 
 def averaged(logits: Tensor, *, views: int) -> Tensor:

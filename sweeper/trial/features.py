@@ -24,6 +24,7 @@ from sweeper.trial.device import Machine
 from sweeper.trial.feature_store import Features, FeatureStore
 from sweeper.trial.feed import Feed, ImageFeed, Pending
 from sweeper.trial.phases import Phase, phases_of
+from sweeper.trial.watchdog import alive
 
 _FORMAT_VERSION: Final = 1
 """Part of the key: raise it with any change of the files' layout or of how images are augmented."""
@@ -144,6 +145,7 @@ class FeatureFeed(Feed):
 
     def _compute(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, ...]]:
         for batch in batches:
+            alive()
             for part in self.images.preprocess(batch).parts(_MOST_IMAGES):
                 with torch.no_grad(), self.machine.autocast():
                     features = self._prefix(part.inputs[0])

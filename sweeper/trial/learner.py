@@ -67,6 +67,10 @@ class Learner:
             micro_batch=train.batch_size,
         )
 
+    def limit(self, micro_batch: int | None) -> None:
+        """Takes at most so many images in one pass from here on."""
+        self.micro_batch = min(self.micro_batch, micro_batch or self.micro_batch)
+
     def checkpoint(
         self, *, config_hash: str, history: tuple[EpochMetrics, ...], progress: Progress | None = None
     ) -> Checkpoint:

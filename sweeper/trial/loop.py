@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +14,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from sweeper.errors import ResourceError, TrialError
-from sweeper.trial.device import generator_states, release_memory, restore_generators
+from sweeper.trial.device import Machine, generator_states, release_memory, restore_generators
 from sweeper.trial.feed import Pending
 from sweeper.trial.learner import Learner
+from sweeper.trial.memory import held_mb, ran_out, total_mb
 from sweeper.trial.progress import Left, Progress
+from sweeper.trial.watchdog import alive
+
+_log = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_CHECKS = 50
 """Reading a loss waits for the device, so a loss that is not finite is found up to this many steps late."""
@@ -73,6 +78,7 @@ def train_epoch(
     for window in _windows(batches, learner.train.accumulate):
         if learner.machine.is_leaving:
             raise Left(progress())
+        alive()
         lr = learner.schedule.apply(learner.optimizer, step=learner.step)
         loss, images = _train_step(learner, window)
         losses.add(loss, num_images=images)
@@ -86,11 +92,12 @@ def _train_step(learner: Learner, window: list[Pending]) -> tuple[Tensor, int]:
     loss = _gradient(learner, window, num_images=num_images)
     while loss is None:
         if learner.micro_batch == 1:
-            raise ResourceError(
-                "One image must fit into the device's memory, but even a batch of `1` does not; "
-                "lower `image_size` or freeze more stages."
-            )
+            raise too_large(learner.machine)
         learner.micro_batch = math.ceil(learner.micro_batch / 2)
+        _log.warning(
+            "Memory ran out: micro-batch %d of %d from here on, for the same steps.",
+            learner.micro_batch, learner.train.batch_size,
+        )  # fmt: skip
         release_memory()
         loss = _gradient(learner, window, num_images=num_images)
     if learner.train.clip_grad is not None:
@@ -120,9 +127,20 @@ def _gradient(learner: Learner, window: list[Pending], *, num_images: int) -> Te
                     loss = learner.criterion(logits, batch) / num_images
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
                 total += loss.detach()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
         return None
     return total
+
+
+def too_large(machine: Machine) -> ResourceError:
+    """Returns the error of a trial of which not even one image fits into memory."""
+    held, total = held_mb(machine.device), total_mb(machine.device)
+    return ResourceError(
+        f"One image must fit into the device's memory, but even a batch of `1` does not: {held:.0f} of {total:.0f} MiB "
+        "are held without it; lower `image_size` or freeze more stages."
+    )
 
 
 class _Losses:

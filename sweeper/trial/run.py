@@ -20,6 +20,7 @@ from sweeper.trial.lease import Lease
 from sweeper.trial.progress import Left, Progress
 from sweeper.trial.setup import Setup
 from sweeper.trial.training import Training
+from sweeper.trial.watchdog import watched
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Runtime:
     """Which attempt at the trial this is: a later one takes the trial's folder away from an earlier one."""
     leave: threading.Event = field(default_factory=threading.Event)
     """Set by a signal handler, or by another thread, when the machine is about to go: the trial saves and ends."""
+    micro_batch: int | None = None
+    """Images in one pass at most, where more have been too much; the steps stay those of the whole batch."""
+    stall_seconds: float | None = None
+    """How long it may take to finish a batch before the process is ended; None for ever."""
 
 
 def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
@@ -66,7 +71,8 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
     """
     lease = Lease.take(paths, runtime.attempt)
     try:
-        yield from _epochs(config, paths, runtime, lease)
+        with watched(runtime.stall_seconds, paths.stall):
+            yield from _epochs(config, paths, runtime, lease)
     finally:
         lease.release()
         release_memory()  # here, where the locals of `_epochs` are gone
@@ -91,6 +97,7 @@ def _epochs(
     training = setup.begin(phase)
     if saved is not None:
         training.learner.restore(saved)
+    training.learner.limit(runtime.micro_batch)
     del saved  # a second copy of the model, on the CPU
     _log_phase(training, done=len(history))
     yield from history
@@ -118,6 +125,7 @@ def _epochs(
         del training  # before the next model takes memory of its own
         release_memory()
         training = setup.begin(phase, weights=weights)
+        training.learner.limit(runtime.micro_batch)
         _log_phase(training, done=len(history))
 
 

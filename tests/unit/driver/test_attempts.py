@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 
 from sweeper.driver.attempts import Attempts, Sweep
-from sweeper.folder import read_driver
+from sweeper.driver.preflight import Prepared
+from sweeper.folder import read_driver, read_worker
 from sweeper.planning.share import Share
-from sweeper.records import Decision, EpochMetrics, Failure, TrialState
+from sweeper.records import Decision, EpochMetrics, Failure, TrialState, WorkerState
 
 MakeSweep = Callable[..., Sweep]
 
@@ -186,3 +187,68 @@ def test_a_preempted_trial_comes_back_however_often_and_says_why_it_waits(make_s
     why = "its worker's machine was taken away. The trial goes on from step 3 of epoch 1."
     assert state["waiting"] == [{"number": 0, "why": why}]
     assert sweep.ledger.record(0).state is TrialState.RUNNING
+
+
+def test_a_trial_that_diverged_fails_with_the_reason_unless_told_otherwise(make_sweep: MakeSweep) -> None:
+    for wanted, state in ((True, TrialState.FAILED), (False, TrialState.RUNNING)):
+        sweep = make_sweep(name=f"s{wanted}", train={"epochs": 9, "batch_size": 128}, search={"stop_diverged": wanted})
+        sweep.paths.data.write_text(
+            Prepared(
+                classes=tuple("abcdefghij"), data_fingerprint="", split_fingerprint="", images={}, quarantined=0
+            ).model_dump_json()
+        )
+        attempts = Attempts(sweep, slots=lambda: 1)
+        attempts.next("a")
+        for number in (1, 2):
+            bad = epoch(number, 0.1).model_copy(update={"val_loss": 50.0})
+            attempts.epoch_ended("a", bad)
+        assert sweep.ledger.record(0).state is state
+
+
+def test_a_trial_that_takes_too_long_ends_with_its_epoch(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(train={"epochs": 9, "batch_size": 128}, resources={"hours_per_trial": 3 / 3600})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    attempts.next("a")
+    assert attempts.epoch_ended("a", epoch(1, 0.5)) is Decision.CONTINUE
+    assert attempts.epoch_ended("a", epoch(2, 0.5)) is Decision.STOP
+    record = sweep.ledger.record(0)
+    assert record.state is TrialState.STOPPED
+    assert record.stop_reason == "it took 0.000833333 hours, all that `resources.hours_per_trial` gives"
+
+
+def test_a_worker_that_hung_is_told_with_its_stacks_and_counts_as_lost(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep(resources={"retries": 1, "stall_minutes": 5})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    stall = sweep.paths.trial(0).stall
+    stall.parent.mkdir(parents=True)
+    for name in ("a", "b"):
+        assignment = attempts.next(name)
+        assert assignment is not None
+        assert assignment.stall_seconds == 300.0
+        stall.write_text("Thread 0x1: in wait_for_ever")
+        attempts.lost(name)
+        told = read_driver(sweep.paths)
+        assert told is not None
+        if name == "a":
+            assert told.waiting[0].why == "its worker hung: no batch for 5 minutes (attempt 1 of 2)"
+    failure = sweep.ledger.record(0).failure
+    assert failure is not None
+    assert failure.reason == (
+        "its worker hung: no batch for 5 minutes; its worker was lost 2 times; `resources.retries` allows no more"
+    )
+    assert failure.traceback == "Thread 0x1: in wait_for_ever"
+
+
+def test_a_worker_that_ray_ended_for_memory_is_marked_and_no_other(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep()
+    attempts = Attempts(sweep, slots=lambda: 2)
+    for number, name in enumerate(("a", "b")):
+        attempts.next(name)
+        sweep.paths.trial(number).root.mkdir(parents=True)
+        state = WorkerState(host="h", pid=70 + number, attempt=1, started=0.0)
+        sweep.paths.trial(number).worker.write_text(state.model_dump_json())
+    attempts.killed_for_memory(
+        "1 worker(s) were killed due to the node running low on memory: (actor, pid=71, used 5 GB)"
+    )
+    marked = [read_worker(sweep.paths.trial(number)) for number in (0, 1)]
+    assert [worker.killed_for_memory for worker in marked if worker] == [False, True]

@@ -14,7 +14,8 @@ import pytest
 from sweeper.driver.assignment import Assignment, Message
 from sweeper.driver.worker import TrialWorker
 from sweeper.errors import EngineError
-from sweeper.paths import CachePaths
+from sweeper.paths import CachePaths, TrialPaths
+from sweeper.records import WorkerState
 from sweeper.spec import TrialConfig
 
 
@@ -108,3 +109,34 @@ def test_a_worker_that_gets_sigterm_saves_where_its_trial_is_and_ends(
         worker.step()
     worker.cleanup()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_attempt_after_one_that_was_killed_for_memory_takes_half_the_images_at_once(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    trial = TrialPaths(tmp_path / "0")
+    trial.root.mkdir()
+    before = WorkerState(host="h", pid=1, attempt=1, started=0.0, micro_batch=128, killed_for_memory=True)
+    trial.worker.write_text(before.model_dump_json())
+    worker = start(assign(0))
+    epoch = Message.from_ray(worker.step()).epoch
+    assert epoch is not None
+    assert epoch.micro_batch == 64
+    assert "The last attempt was ended for memory: micro-batch 64 of 256 now." in trial.log.read_text()
+    worker.cleanup()
+    assert not trial.worker.exists()
+
+
+def test_a_worker_that_keeps_memory_finishes_its_trial_and_is_replaced(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
+) -> None:
+    worker = start(assign(0))
+    worker._held = -worker.leak_mb  # as if it had held next to nothing after its first trial
+    assert Message.from_ray(worker.step()).epoch is not None
+    result = worker.step()
+    message = Message.from_ray(result)
+    assert (message.failure, message.fit, result["done"]) == (None, False, False)
+    assert "MiB more than after its first trial, and is replaced." in (tmp_path / "0" / "trial.log").read_text()
+    with pytest.raises(EngineError):
+        worker.step()
+    worker.cleanup()
