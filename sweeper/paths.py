@@ -32,6 +32,11 @@ class TrialPaths:
         return self.root / "worker.json"
 
     @property
+    def keep(self) -> Path:
+        """There for as long as another sweep needs the trial's weights, as a teacher; what is in it says which."""
+        return self.root / "keep"
+
+    @property
     def stall(self) -> Path:
         """Where each thread of a worker was that was ended because it made no progress."""
         return self.root / "stall.txt"

@@ -15,11 +15,12 @@ from sweeper.backbones.catalog import has_fixed_size
 from sweeper.backbones.load import restore_weights
 from sweeper.backbones.lora import merged_state
 from sweeper.backbones.published import is_timms_own, open_in_timm, opens_in_timm, write_config
-from sweeper.backbones.saved import SavedModel, holds_model, read_saved_model
+from sweeper.backbones.saved import DIGEST_KEY, SavedModel, digest_of, holds_model, read_saved_model
 from sweeper.backbones.stages import Stage, find_stages
 from sweeper.backbones.weights import find_weights
 
 __all__ = [
+    "DIGEST_KEY",
     "Backbone",
     "BackboneInfo",
     "ParamGroup",
@@ -28,6 +29,7 @@ __all__ = [
     "StageInfo",
     "build_backbone",
     "describe_backbone",
+    "digest_of",
     "find_stages",
     "find_weights",
     "has_fixed_size",

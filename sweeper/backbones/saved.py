@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from sweeper.backbones.backbone import Backbone
 from sweeper.backbones.build import build_backbone
@@ -21,6 +25,8 @@ from sweeper.spec.trial import TrialConfig
 OWN_KEY: Final = "sweeper"
 """Where the `config.json` of an exported model holds what is ours; the rest of the file is timm's."""
 TRIAL_KEY: Final = "trial"
+DIGEST_KEY: Final = "sha256"
+"""In the header of a weights' file: the digest of its tensors."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,23 @@ class SavedModel:
         train = self.config.train.model_copy(update={"drop_path": 0.0})
         config = self.config.model_copy(update={"data": data, "train": train})
         backbone = build_backbone(config, num_classes=len(self.classes), weights=None)
-        restore_weights(backbone, load_file(self.weights), source=str(self.weights))
+        weights = load_file(self.weights)
+        known = self.header.get(DIGEST_KEY)
+        if known is not None and known != digest_of(weights):
+            raise ModelError(f"A model's weights must be whole, but `{self.weights}` is damaged; take another trial.")
+        restore_weights(backbone, weights, source=str(self.weights))
         backbone.model.requires_grad_(False)
         backbone.eval()
         return backbone
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """Returns a SHA-256 of tensors and their names, which the header of a file of ours holds."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def holds_model(folder: Path) -> bool:

@@ -40,8 +40,12 @@ class LedgerSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         """Tells the end of an attempt; an error is a lost worker, as a trial's own failure is a result."""
         if error or result is None:
             self._attempts.lost(trial_id)
+            return
+        message = Message.from_ray(result)
+        if message.disk_full:
+            self._attempts.disk_filled(trial_id)
         else:
-            self._attempts.ended(trial_id, Message.from_ray(result).failure)
+            self._attempts.ended(trial_id, message.failure)
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: the ledger is the record."""

@@ -49,6 +49,8 @@ class Message(_Message):
     failure: Failure | None = None
     preempted: str | None = None
     """Where the trial goes on, a sentence, if the worker's machine is about to go; the worker is not fit then."""
+    disk_full: bool = False
+    """Whether the trial could not go on because a disk was full; it can once there is room."""
     fit: bool = True
     """Whether the worker can go on with other trials; after an error that nobody foresaw it cannot."""
 

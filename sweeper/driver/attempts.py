@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from sweeper.data.prepared import Prepared
 from sweeper.driver.assignment import Assignment
+from sweeper.driver.disk import Disk
 from sweeper.driver.divergence import diverged
 from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
-from sweeper.driver.preflight import Prepared
 from sweeper.driver.requests import Bulletin
 from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, SweepPaths, written_aside
@@ -57,7 +58,12 @@ class Attempts:
     """
 
     def __init__(
-        self, sweep: Sweep, slots: Callable[[], int], *, paused: Callable[[], str | None] = lambda: None
+        self,
+        sweep: Sweep,
+        slots: Callable[[], int],
+        *,
+        paused: Callable[[], str | None] = lambda: None,
+        disk: Disk | None = None,
     ) -> None:
         """Starts with nothing live.
 
@@ -65,11 +71,13 @@ class Attempts:
             sweep: what to run.
             slots: how many trials run at once, now.
             paused: why nothing is to run for now, or None.
+            disk: the sweep's disk.
         """
         self._sweep = sweep
         self._slots = slots
         self._paused = paused
         self._bulletin = Bulletin(sweep.paths)
+        self._disk = disk or Disk(sweep.spec, sweep.paths)
         self._live: dict[str, _Live] = {}
         self._to_take_up: deque[int] = deque()
         self._why: dict[int, str] = {}
@@ -213,6 +221,12 @@ class Attempts:
         self._why[number] = why
         self.tell()
 
+    def disk_filled(self, name: str) -> None:
+        """Lets a trial wait that could not write its files: that is no fault of its own, and no loss."""
+        if name in self._live:
+            self._disk.filled()
+            self._put_back(name, "the disk was full; it goes on from its last epoch when there is room")
+
     def ended(self, name: str, failure: Failure | None) -> None:
         """Closes a trial whose worker came to its end, well or not."""
         if name not in self._live:
@@ -292,6 +306,7 @@ class Attempts:
         if record.state is not TrialState.FAILED:
             # What a finished trial needs no more; a failed one keeps it for whoever looks into it.
             self._sweep.paths.trial(number).checkpoint.unlink(missing_ok=True)
+        self._disk.tidy(self._sweep.ledger.records())
 
     def _track(self, live: _Live) -> None:
         self._sweep.tracker.update(self._sweep.ledger.record(live.number), live.config)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.driver.observer import SweepObserver
+from sweeper.driver.ranking import best_first
 from sweeper.errors import InputError
 from sweeper.folder import write_folder
 from sweeper.paths import SweepPaths
-from sweeper.records import METRICS, TrialRecord, TrialState
+from sweeper.records import TrialRecord, TrialState
 from sweeper.search import open_ledger, storage_url
 from sweeper.spec import SweepSpec
 from sweeper.spec.edit import changes, edited, require_comparable
-from sweeper.spec.objectives import excess
 
 _BEST = "best:"
 
@@ -92,11 +92,9 @@ def _numbers(spec: SweepSpec, paths: SweepPaths, again: Sequence[str]) -> tuple[
 
 
 def _meant(text: str, records: dict[int, TrialRecord], spec: SweepSpec) -> list[int]:
-    objective = spec.search.objective
     if text.startswith(_BEST) and text.removeprefix(_BEST).isdigit():
         finished = (record for record in records.values() if record.state.is_finished)
-        ranked = sorted((_rank(record, spec), record.number) for record in finished if record.best_epoch(objective))
-        return [number for _, number in ranked][: int(text.removeprefix(_BEST))]
+        return best_first(finished, spec.search)[: int(text.removeprefix(_BEST))]
     if text.isdigit() and int(text) in records and records[int(text)].state.is_finished:
         return [int(text)]
     known = ", ".join(str(number) for number, record in records.items() if record.state is not TrialState.WAITING)
@@ -104,12 +102,3 @@ def _meant(text: str, records: dict[int, TrialRecord], spec: SweepSpec) -> list[
         f"`--again` takes the number of a finished trial, or `best:8` for the best eight, but got `{text}`; the trials "
         f"that were begun: {known or 'none'}."
     )
-
-
-def _rank(record: TrialRecord, spec: SweepSpec) -> tuple[float, float]:
-    """Returns what orders trials, the best first, those that break a constraint last."""
-    objective = spec.search.objective
-    best = record.best_epoch(objective)
-    assert best is not None
-    value = best.value(objective)
-    return excess(spec.search.constraints, best), -value if METRICS[objective].higher_is_better else value

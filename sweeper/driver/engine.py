@@ -16,9 +16,11 @@ from typing import Any
 import ray
 from ray import tune
 
+from sweeper.disk import is_full
 from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, OnRequest
 from sweeper.driver.attempts import Attempts, Sweep
 from sweeper.driver.cluster import slots_for
+from sweeper.driver.disk import Disk
 from sweeper.driver.requests import Requests
 from sweeper.driver.worker import TrialWorker
 from sweeper.errors import EngineError
@@ -46,15 +48,16 @@ def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool
         EngineError: Tune died several times in a row without finishing a trial.
     """
     with signals_caught() as signalled:
-        requests = Requests(signalled, sweep.paths)
-        attempts = Attempts(sweep, _Slots(sweep), paused=requests.why_paused)
+        disk = Disk(sweep.spec, sweep.paths)
+        requests = Requests(signalled, sweep.paths, disk)
+        attempts = Attempts(sweep, _Slots(sweep), paused=requests.why_paused, disk=disk)
         try:
-            return _run(sweep, worker, attempts, requests)
+            return _run(sweep, worker, attempts, requests, disk)
         finally:
             attempts.close()
 
 
-def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: Requests) -> bool:
+def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: Requests, disk: Disk) -> bool:
     deaths = 0
     while True:
         attempts.take_over()
@@ -70,6 +73,9 @@ def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: 
             _LOG.exception("A Tune run died.")
             if "running low on memory" in str(error):
                 attempts.killed_for_memory(str(error))
+            if is_full(error):
+                disk.filled()
+                continue
             deaths = 1 if _finished(sweep) > finished else deaths + 1
             if deaths >= _DEATHS_IN_A_ROW:
                 raise EngineError(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
+from sweeper.driver.disk import Disk
 from sweeper.paths import SweepPaths, written_aside
 from sweeper.records import DriverState, WaitingTrial
 
@@ -18,9 +19,10 @@ from sweeper.records import DriverState, WaitingTrial
 class Requests:
     """What the driver is asked to do."""
 
-    def __init__(self, signalled: threading.Event, paths: SweepPaths) -> None:
+    def __init__(self, signalled: threading.Event, paths: SweepPaths, disk: Disk) -> None:
         self._signalled = signalled
         self._paths = paths
+        self._disk = disk
 
     @property
     def stop(self) -> bool:
@@ -30,7 +32,7 @@ class Requests:
     def why_paused(self) -> str | None:
         """Why nothing is to run for now, a sentence; None where trials may run."""
         if not self._paths.pause_request.exists():
-            return None
+            return self._disk.why_full()
         return f"It was paused by `sweeper pause`; `sweeper resume {self._paths.root.name}` goes on."
 
     def wait(self, seconds: float) -> None:

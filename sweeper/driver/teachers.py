@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import SpecError
 from sweeper.folder import read_spec
-from sweeper.paths import SweepPaths
+from sweeper.paths import SweepPaths, TrialPaths
 from sweeper.records import METRICS
 from sweeper.search import open_ledger, storage_url
 from sweeper.spec import SweepSpec
@@ -46,6 +47,7 @@ def _teacher(value: Any) -> Any:
 def _best_trial(folder: str) -> str:
     paths = SweepPaths(Path(folder))
     if not paths.resolved.is_file():
+        _keep(TrialPaths(Path(folder)))
         return folder
     spec = read_spec(paths)
     objective = spec.search.objective
@@ -63,4 +65,14 @@ def _best_trial(folder: str) -> str:
             f"A sweep named as `teacher` must have a trial with a finished epoch, but `{folder}` has none; name "
             "another one."
         )
+    _keep(paths.trial(number))
     return str(paths.trial(number).root)
+
+
+def _keep(trial: TrialPaths) -> None:
+    """Marks a trial, so that its own sweep, which may go on, does not remove the weights of a teacher."""
+    if trial.best.is_file():
+        with suppress(OSError):  # a folder that nobody may write to is not tidied either
+            trial.keep.write_text(
+                "A teacher of another sweep; delete this file when that is finished.\n", encoding="utf-8"
+            )

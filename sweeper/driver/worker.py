@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import Any, ClassVar
 
 import torch
 from ray import tune
 
+from sweeper.disk import is_full
 from sweeper.driver.assignment import Assignment, Message
 from sweeper.driver.drain import watch_for_drain
 from sweeper.errors import EngineError, PreemptedError, SweeperError
@@ -61,9 +63,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             EngineError: the worker is unfit; the trial that made it so has been told as failed.
         """
         if not self._fit:
-            raise EngineError(
-                "This worker met an unforeseen error, keeps memory or was told to leave, and is replaced."
-            )
+            raise EngineError("This worker met an unforeseen error, keeps memory or has to leave: it is replaced.")
         try:
             return Message(epoch=next(self._epochs)).to_ray()
         except StopIteration:
@@ -74,6 +74,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             _LOG.info("The machine is about to go. %s", error)
             return Message(preempted=str(error), fit=False).to_ray()
         except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
+            if is_full(error):
+                _LOG.exception("The disk is full.")
+                return Message(disk_full=True).to_ray()
             # Nobody knows what an unforeseen error leaves behind on the device or in the libraries.
             self._fit = isinstance(error, SweeperError)
             _LOG.exception("The trial failed.")
@@ -106,7 +109,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time(),
             micro_batch=micro_batch, kills=kills_for_memory(),
         )  # fmt: skip
-        with written_aside(self._mark, flush=False) as aside:
+        with suppress(OSError), written_aside(self._mark, flush=False) as aside:
             aside.write_text(here.model_dump_json(), encoding="utf-8")
         self._device = torch.device(assignment.device)
         runtime = Runtime(

@@ -11,6 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from sweeper.disk import is_full
 from sweeper.errors import LedgerError
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ def patient(method: Callable[_P, _R]) -> Callable[_P, _R]:
                 if away_since is None:
                     away_since = now
                     _LOG.warning("The ledger's database does not answer (%s); the sweep waits for it.", _gist(error))
-                if now - away_since > _PATIENCE_SECONDS:
+                if now - away_since > _PATIENCE_SECONDS and not is_full(
+                    error
+                ):  # a disk has room when a person makes it
                     raise LedgerError(
                         f"The ledger's database must answer, but has not for {_PATIENCE_SECONDS / 60:.0f} minutes "
                         f"({_gist(error)}); `sweeper resume` goes on once it does."

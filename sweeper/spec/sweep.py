@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from sweeper.records import ParamValue
+from sweeper.spec.checkpoints import CheckpointsSpec
 from sweeper.spec.data import DataSpec
 from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.head import HeadSpec
@@ -75,6 +76,8 @@ class SweepSpec(Section):
     """How points are chosen and trials stopped."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial gets of the machine."""
+    checkpoints: CheckpointsSpec = CheckpointsSpec()
+    """What is kept on disk."""
     tracking: TrackingSpec = TrackingSpec()
     """Where MLflow is."""
     seed: int = Field(default=0, ge=0, lt=2**32)

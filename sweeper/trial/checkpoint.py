@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors.torch import save_file
 
+from sweeper.backbones import DIGEST_KEY, digest_of
 from sweeper.errors import CheckpointError
 from sweeper.paths import Writer, written_aside
 from sweeper.records import EpochMetrics
@@ -42,7 +43,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, written: Writer = wri
     """Replaces the file at `path`, all or nothing; a SHA-256 of the content ends it."""
     content = vars(checkpoint) | {"history": [metrics.model_dump() for metrics in checkpoint.history]}
     with written(path) as aside:
-        torch.save(content, aside)
+        # Through a file of Python's: torch's own says of a full disk only that something went wrong.
+        with aside.open("wb") as file:
+            torch.save(content, file)
         with aside.open("r+b") as handle:
             digest = _digest(handle, num_bytes=aside.stat().st_size)
             handle.write(digest)
@@ -85,6 +88,7 @@ def save_weights(
     """Replaces the safetensors file at `path` by `weights`; what they are `about` goes into its header."""
     # safetensors has no memory formats: it refuses channels-last tensors.
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    about = {**about, DIGEST_KEY: digest_of(contiguous)}
     with written(path) as aside:
         save_file(contiguous, aside, metadata=about)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from sweeper.data.prepared import Prepared
 from sweeper.driver.attempts import Attempts, Sweep
-from sweeper.driver.preflight import Prepared
 from sweeper.folder import read_driver, read_worker
 from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState, WorkerState
