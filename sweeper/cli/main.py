@@ -24,6 +24,7 @@ _COMMANDS = (
     "report",
     "combine",
     "export",
+    "promote",
     "predict",
     "data",
     "backbones",

@@ -21,13 +21,15 @@ def find_model(name: str, *, root: Path | None, trial: int | None = None) -> Pat
 
     Raises:
         SweepFolderError: there is nothing of that name.
-        ModelError: the sweep has no such trial, or none that finished an epoch.
+        ModelError: the sweep has no such trial, or none that finished an epoch; or one model was named, and a trial.
     """
     # Heavy, and not needed to say that a command was mistyped.
     from sweeper.backbones import holds_model
 
     path = Path(name)
     if path.is_file() or holds_model(path):
+        if trial is not None:
+            raise ModelError(f"`--trial` chooses among the trials of a sweep, but `{name}` is one model; leave it out.")
         return path
     paths = find_sweep(workspace_at(root), name)
     folder = paths.trial(trial).root if trial is not None else _best(paths)

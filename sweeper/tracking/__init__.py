@@ -27,9 +27,11 @@ __all__ = [
     "attach",
     "capture_environment",
     "choose_uri",
+    "is_server",
     "open_seed_tracker",
     "open_tracker",
     "serve_ui",
+    "without_password",
 ]
 
 

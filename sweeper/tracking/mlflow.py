@@ -75,7 +75,7 @@ def connect(
     """
     client = open_client(uri)
     with translated(uri):
-        runs = (kind or MlflowRuns)(client, uri, _experiment_id(client, experiment, artifacts), info)
+        runs = (kind or MlflowRuns)(client, uri, find_or_make_experiment(client, experiment, artifacts), info)
     runs.read_back()
     runs.describe()
     return runs
@@ -353,7 +353,8 @@ def _require_database(uri: str) -> None:
         engine.dispose()
 
 
-def _experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+def find_or_make_experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    """Returns the id of an experiment, made if missing; `artifacts` as for `connect`."""
     found = client.get_experiment_by_name(name)
     if found is None:
         location = None if artifacts is None else artifacts.absolute().as_uri()

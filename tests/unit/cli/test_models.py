@@ -120,3 +120,10 @@ def test_a_model_is_exported_and_asked_where_ray_optuna_and_mlflow_are_not_insta
     assert done.stderr.splitlines()[-1] == (
         "sweeper: This needs `mlflow`, which is not installed; run `pip install 'sweeper[sweep]'`."
     )
+
+
+@pytest.mark.usefixtures("trial")
+def test_a_trial_cannot_be_chosen_of_a_single_model(sweeper: Sweeper) -> None:
+    answer = sweeper("export", "trial", "--to", "model", "--trial", "3")
+    message = "sweeper: `--trial` chooses among the trials of a sweep, but `trial` is one model; leave it out.\n"
+    assert (answer.code, answer.err) == (2, message)
