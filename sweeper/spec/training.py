@@ -100,7 +100,7 @@ class TrainSpec(LongTailSettings):
     cache_features: int = Field(default=0, ge=0)
     """Augmented views of each image whose outputs of the frozen stages are computed once and kept; 0 keeps none."""
     teacher: str | None = None
-    """Distil from this model: the folder of a finished trial, or of an exported model."""
+    """Distil from this model: the folder of a finished trial, of an exported model, or of an ensemble."""
     teacher_weight: float = Field(default=0.5, gt=0.0, le=1.0)
     """Share of the teacher's part in the loss; the labels have the rest."""
     teacher_temperature: float = Field(default=2.0, gt=0.0)
