@@ -4,12 +4,19 @@
 """
 
 import os
+import secrets
 
 # Ray reads these when it is imported. A local Ray would listen on every network interface, whatever address it is
 # given, unless it takes this machine for one that cannot be part of a cluster; it would also look for a cluster on
 # loopback at the machine's other address. Joining a cluster elsewhere needs the interfaces.
 if not os.environ.get("RAY_ADDRESS") or os.environ["RAY_ADDRESS"].rpartition(":")[0] in ("127.0.0.1", "localhost"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Whoever reaches the ports of a Ray may run programs on it, on loopback every user of the machine. A Ray of our own
+# asks for a token that only its processes know; without this, Ray would write one into a file that all may read.
+if not os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 # The driver stops cleanly by itself, on SIGTERM too, and the ledger is the record of the sweep: Tune's own signal
 # handler, progress output, result files and snapshots (which grow with the number of trials) are not wanted.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")

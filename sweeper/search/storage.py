@@ -11,12 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import InputError, SweepFolderError
 from sweeper.paths import SweepPaths
+from sweeper.spec.secrets import expanded, holds_secret
 from sweeper.spec.sweep import SweepSpec
 
 
 def storage_url(spec: SweepSpec, paths: SweepPaths) -> str:
     """Returns the ledger's Optuna storage URL: the spec's, else an SQLite file in the sweep's folder."""
-    return spec.search.storage or f"sqlite:///{paths.study}"
+    if spec.search.storage is None:
+        return f"sqlite:///{paths.study}"
+    return expanded(spec.search.storage, setting="search.storage")
 
 
 def require_no_ledger(spec: SweepSpec, url: str) -> None:
@@ -35,7 +38,9 @@ def require_no_ledger(spec: SweepSpec, url: str) -> None:
 
 def with_storage(spec: SweepSpec) -> SweepSpec:
     """Returns the spec of a new sweep with the storage that `SWEEPER_STORAGE` names, unless it names one itself."""
-    storage = spec.search.storage or os.environ.get("SWEEPER_STORAGE") or None
+    given = os.environ.get("SWEEPER_STORAGE") or None
+    # A password stays in the environment: the spec is kept and shown.
+    storage = spec.search.storage or ("${SWEEPER_STORAGE}" if given and holds_secret(given) else given)
     return spec.model_copy(update={"search": spec.search.model_copy(update={"storage": storage})})
 
 

@@ -14,6 +14,7 @@ from sweeper.spec.document import Keys
 from sweeper.spec.naming import is_shared, setting_names, setting_path
 from sweeper.spec.resolve import resolve
 from sweeper.spec.search import HyperbandSpec
+from sweeper.spec.secrets import secrets_in
 from sweeper.spec.sentences import sentence, untagged
 from sweeper.spec.space import LogUniform, Parameter, Uniform
 from sweeper.spec.sweep import SweepSpec
@@ -24,7 +25,7 @@ Problem = tuple[Keys, str]
 
 def find_problems(spec: SweepSpec) -> list[Problem]:
     """Returns everything wrong with a spec whose parts are right one by one."""
-    rules = (_names, _backbone, _conditions, _grid, _rungs, _money, _objectives)
+    rules = (_secrets, _names, _backbone, _conditions, _grid, _rungs, _money, _objectives)
     problems = [problem for rule in rules for problem in rule(spec)]
     # Values can only be tried in their settings once all names are right.
     return problems or [*_values(spec), *_points(spec)] or [*_phases(spec), *_stream(spec)]
@@ -38,6 +39,10 @@ def require_valid(spec: SweepSpec) -> None:
     """
     if problems := find_problems(spec):
         raise SpecError("\n".join(f"{'.'.join(map(str, path))}: {message}" for path, message in problems))
+
+
+def _secrets(spec: SweepSpec) -> Iterator[Problem]:
+    yield from secrets_in(spec.model_dump(mode="json", by_alias=True))
 
 
 def _spaces(spec: SweepSpec) -> Iterator[tuple[Keys, str | None, Mapping[str, Parameter]]]:

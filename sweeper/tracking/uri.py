@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sweeper.errors import InputError
 from sweeper.paths import Workspace
+from sweeper.spec.secrets import expanded
 from sweeper.spec.tracking import TrackingSpec
 
 _USER_PART: Final = re.compile(r"(?<=://).*@")
@@ -18,9 +19,10 @@ def choose_uri(tracking: TrackingSpec, workspace: Workspace) -> str:
     """Returns the URI to write to: the spec's, else `MLFLOW_TRACKING_URI`, else the workspace's own file.
 
     Raises:
-        InputError: the URI is a folder; MLflow writes to servers and databases only.
+        InputError: the URI is a folder, as MLflow writes to servers and databases only, or names an environment
+            variable that is not set.
     """
-    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = expanded(tracking.uri, setting="tracking.uri") if tracking.uri else os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         path = str(workspace.mlflow_store.absolute())
         # SQLAlchemy reads `?` as the start of options and decodes `%`; all other characters stand as they are.
