@@ -56,6 +56,11 @@ class TrialPaths:
         """The state after the last finished epoch, from which the trial goes on."""
         return self.root / "last.ckpt"
 
+    @property
+    def rerun(self) -> TrialPaths:
+        """What `sweeper rerun` writes; the sweep does not read it."""
+        return TrialPaths(self.root / "rerun")
+
     def seed(self, seed: int) -> TrialPaths:
         """Returns the folder of the same trial run again with another seed."""
         return TrialPaths(self.root / "seeds" / f"{seed:04d}")

@@ -19,6 +19,8 @@ _COMMANDS = (
     "pause",
     "stop",
     "retry",
+    "rerun",
+    "diff",
     "leaderboard",
     "confirm",
     "report",
