@@ -56,20 +56,30 @@ until_printed() { # TEXT TIMES SECONDS: waits until the sweep has printed a text
     done
 }
 
+until_true() { # COMMAND: waits until a command in the head's container succeeds
+    local end=$((SECONDS + 300))
+    until podman exec sweeper_head_1 sh -c "$1"; do
+        [ "$SECONDS" -lt "$end" ] || { cat "$WORK/engine.log"; podman logs sweeper_head_1; exit 1; }
+        sleep 2
+    done
+}
+
 inside() {
-    mount -t tmpfs none /run # what podman notes of running containers and networks ends with this shell
+    mount -t tmpfs none /dev/shm && mount -t tmpfs none /run # what podman notes of running containers and networks ends with this shell
     ip link set lo up
     # podman takes version 1 of control groups here, and refuses the mixture of both.
     umount /sys/fs/cgroup/unified 2>/dev/null || true
-    podman rm --all --force >/dev/null 2>&1 || true
+    # All containers together would weigh as much as one other process of this machine.
+    mkdir -p /sys/fs/cgroup/cpu/libpod_parent && echo 8192 >/sys/fs/cgroup/cpu/libpod_parent/cpu.shares || true
+    # Of an earlier rehearsal that was broken off; those that others depend on go in a later round.
+    while [ -n "$(podman ps --all --quiet)" ]; do podman rm --all --force >/dev/null 2>&1 || true; done
     podman volume prune --force >/dev/null
     said "start"
     # podman tells here that systemd is away, which would run the health checks; they are run below.
-    compose up --detach --no-build --scale worker=3 >"$WORK/engine.log" 2>&1
-    until podman exec sweeper_head_1 sh -c 'ray status 2>/dev/null' | grep "/3.0 CPU"; do
-        [ "$SECONDS" -lt 400 ] || { cat "$WORK/engine.log"; podman logs sweeper_worker_1; exit 1; }
-        sleep 2
-    done
+    compose up --detach --no-build head mlflow >"$WORK/engine.log" 2>&1
+    until_true "ray status 2>/dev/null"
+    compose up --detach --no-build --scale worker=3 >>"$WORK/engine.log" 2>&1
+    until_true 'ray status 2>/dev/null | grep "/3.0 CPU"'
     for service in head mlflow postgres; do
         printf '%s is %s\n' "$service" "$(podman healthcheck run "sweeper_${service}_1" >/dev/null && echo healthy || echo ill)"
     done

@@ -252,6 +252,11 @@ class SweepPaths:
         return self.root / "driver.log"
 
     @property
+    def output(self) -> Path:
+        """What detached drivers of the sweep printed, one after another."""
+        return self.root / "output.log"
+
+    @property
     def engine(self) -> Path:
         """Ray Tune's own files; nothing in them is needed later."""
         return self.root / "engine"

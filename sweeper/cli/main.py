@@ -16,6 +16,7 @@ _COMMANDS = (
     "run",
     "resume",
     "status",
+    "logs",
     "pause",
     "stop",
     "retry",

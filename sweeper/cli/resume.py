@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from sweeper.cli import options
+from sweeper.cli import detached, options
 from sweeper.folder import find_sweep, is_running, read_spec, workspace_at
 from sweeper.spec.edit import edited, require_comparable
 
@@ -18,6 +19,7 @@ from sweeper.spec.edit import edited, require_comparable
 @click.option("--allow", multiple=True, metavar="KEY", help="Let a key change that is the same for all trials.")
 @click.option("--again", multiple=True, metavar="TRIAL", help="Run a trial's point again: its number, or best:8.")
 @options.root
+@detached.option
 @options.as_json
 def command(  # noqa: PLR0913 - click hands each option over by name
     sweep: str,
@@ -25,6 +27,7 @@ def command(  # noqa: PLR0913 - click hands each option over by name
     allow: tuple[str, ...],
     again: tuple[str, ...],
     root: Path | None,
+    detach: bool,
     as_json: bool,
 ) -> int:
     """Go on with SWEEP (its name or its folder): finished trials stay, running ones continue.
@@ -39,6 +42,8 @@ def command(  # noqa: PLR0913 - click hands each option over by name
         return 0
     spec = read_spec(paths)
     require_comparable(spec, edited(spec, overrides), allowed=allow)  # told before Ray starts
+    if detach:
+        return detached.detach(paths, sys.argv[1:])
     from sweeper.cli.outcome import show_outcome
     from sweeper.cli.progress import watching
     from sweeper.driver.edit import SweepEdit

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from sweeper.cli import options
+from sweeper.cli import detached, options
 from sweeper.folder import require_new, workspace_at
 from sweeper.spec import load_spec
 
@@ -17,14 +18,19 @@ from sweeper.spec import load_spec
 @options.overrides
 @options.no_prior
 @options.root
+@detached.option
 @options.as_json
-def command(file: Path, overrides: tuple[str, ...], no_prior: bool, root: Path | None, as_json: bool) -> int:
+def command(  # noqa: PLR0913 - click hands each option over by name
+    file: Path, overrides: tuple[str, ...], no_prior: bool, root: Path | None, detach: bool, as_json: bool
+) -> int:
     """Run the sweep that the search space FILE asks for.
 
     Ctrl-C stops it cleanly; `sweeper resume` goes on.
     """
     spec = load_spec(file, (*overrides, *(options.WITHOUT_PRIOR if no_prior else ())))
-    require_new(workspace_at(root), spec.name)
+    paths = require_new(workspace_at(root), spec.name)
+    if detach:
+        return detached.detach(paths, sys.argv[1:])
     # torch and Ray take seconds to import: a mistake in the file is told before that.
     from sweeper.cli.outcome import show_outcome
     from sweeper.cli.progress import watching

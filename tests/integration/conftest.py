@@ -73,6 +73,10 @@ class Sweeper:
         self._seen.update(found)
         return found
 
+    def ends_with_the_test(self, process: psutil.Process) -> None:
+        """Takes a process, and all below it, that no command of the test is the parent of."""
+        self._seen.update([process, *process.children(recursive=True)])
+
     def end_leftovers(self) -> None:
         """Ends what a killed driver has left behind."""
         for process in self._seen:

@@ -1,0 +1,176 @@
+"""Hosts on one machine: network namespaces with addresses of their own and a link that can be cut, else just processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+class Hosts:
+    """A head and one worker host; whatever was started on them ends with them, by its id."""
+
+    head: str
+    """The head's address."""
+    worker: str
+    """The worker host's address."""
+    kind: str
+    """What a person should know of how the hosts are made."""
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self.environment = {**os.environ, **environment}
+        self.logs = logs
+        self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def inside(self, host: str) -> list[str]:
+        """What goes before a command so that it runs on a host."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """Lets nothing pass between the head and the worker host."""
+        raise NotImplementedError
+
+    def restore(self) -> None:
+        """Lets everything pass again."""
+        raise NotImplementedError
+
+    def start(self, host: str, name: str, *command: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a command on a host; what it prints goes to `<name>.log`."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*self.inside(host), *(str(part) for part in command)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **options,
+            )
+        self._started.append((host, process))
+        return process
+
+    def run(self, host: str, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command on a host to its end."""
+        return subprocess.run(
+            [*self.inside(host), *(str(part) for part in command)],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def log(self, name: str) -> str:
+        """What the command called `name` has printed."""
+        return (self.logs / f"{name}.log").read_text(errors="replace")
+
+    def family(self, host: str) -> list[psutil.Process]:
+        """The processes that were started on a host, with their children."""
+        found: list[psutil.Process] = []
+        for where, process in self._started:
+            if where == host and psutil.pid_exists(process.pid):
+                found += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        return found
+
+    def close(self) -> None:
+        """Ends everything."""
+        for host in (self.worker, self.head):
+            for process in self.family(host):
+                process.kill()
+        for _, started in self._started:
+            started.wait()
+
+
+class Namespaces(Hosts):
+    """Two network namespaces with a cable between them."""
+
+    head, worker = "10.77.0.1", "10.77.0.2"
+    kind = "network namespaces with a link that is really cut"
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        super().__init__(environment, logs)
+        mark = uuid.uuid4().hex[:6]
+        self._names = {self.head: f"sweep-head-{mark}", self.worker: f"sweep-work-{mark}"}
+        for name in self._names.values():
+            _ip("netns", "add", name)
+        cable = f"sw{mark}"
+        _ip("link", "add", f"{cable}a", "netns", self._names[self.head], "type", "veth", "peer", "name", f"{cable}b",
+            "netns", self._names[self.worker])  # fmt: skip
+        for end, (address, name) in zip("ab", self._names.items(), strict=True):
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", f"{cable}{end}")
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "link", "set", f"{cable}{end}", "up")
+        self._cable = ("-n", self._names[self.head], "link", "set", f"{cable}a")
+
+    def inside(self, host: str) -> list[str]:
+        return ["ip", "netns", "exec", self._names[host]]
+
+    def cut(self) -> None:
+        _ip(*self._cable, "down")
+
+    def restore(self) -> None:
+        _ip(*self._cable, "up")
+
+    def family(self, host: str) -> list[psutil.Process]:
+        """All processes of the namespace: a raylet that ends badly leaves some that are nobody's children."""
+        listed = subprocess.run(
+            ["ip", "netns", "pids", self._names[host]], capture_output=True, text=True, check=False
+        ).stdout.split()
+        return [psutil.Process(int(pid)) for pid in listed if psutil.pid_exists(int(pid))]
+
+    def close(self) -> None:
+        super().close()
+        for name in self._names.values():
+            _ip("netns", "delete", name)
+
+
+class Loopback(Hosts):
+    """Both hosts on loopback; one that is cut off is one whose processes stand still."""
+
+    head = worker = "127.0.0.1"
+    kind = "raylets on loopback, as network namespaces are not allowed here"
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        # Ray listens on loopback only if it believes that it is not on Linux.
+        super().__init__({**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, logs)
+        self._frozen: list[psutil.Process] = []
+
+    def inside(self, host: str) -> list[str]:
+        return []
+
+    def cut(self) -> None:
+        (node,) = [one for _, one in self._started if "--address" in " ".join(psutil.Process(one.pid).cmdline())]
+        self._frozen = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+        for process in self._frozen:
+            process.send_signal(signal.SIGSTOP)
+
+    def restore(self) -> None:
+        for process in self._frozen:
+            if process.is_running():
+                process.send_signal(signal.SIGCONT)
+
+
+def make_hosts(environment: Mapping[str, str], logs: Path) -> Hosts:
+    """Returns two hosts, the most real ones that this machine allows."""
+    try:
+        return Namespaces(environment, logs)
+    except (OSError, subprocess.CalledProcessError):
+        return Loopback(environment, logs)
+
+
+def wait_until(condition: Any, what: str, *, timeout: float = 120) -> None:
+    """Waits until a condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {timeout:.0f} s"
+        time.sleep(0.2)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)

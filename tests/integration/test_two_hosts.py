@@ -1,0 +1,206 @@
+"""A sweep over two hosts with all servers that a cluster has; one host is cut off in the middle, and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeper.spec import load_spec
+from tests.integration.hosts import Hosts, make_hosts, wait_until
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+SPACE = """\
+name: hosts
+data: {source: digits, image_size: 32}
+backbone: test_efficientnet
+weights: random
+train: {epochs: 8, batch_size: 64}
+augment: {hflip: 0.0}
+space: {lr: {log: [1.0e-3, 1.0e-2]}}
+search: {trials: 5, sampler: random, first_look: false}
+"""
+EPOCHS, TRIALS = 8, 5
+
+RUNS = """\
+from mlflow import MlflowClient
+client = MlflowClient()
+runs = client.search_runs([client.get_experiment_by_name("hosts").experiment_id])
+steps = {r.info.run_id: sorted(m.step for m in client.get_metric_history(r.info.run_id, "top1")) for r in runs}
+print(json.dumps([
+    {"status": r.info.status, "trial": "mlflow.parentRunId" in r.data.tags, "steps": steps[r.info.run_id],
+     "attempts": r.data.tags.get("sweeper.attempts"),
+     "artifacts": [f.path for f in client.list_artifacts(r.info.run_id)]} for r in runs]))
+"""
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's server programs; Debian keeps them off the path."""
+    for found in (shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
+        if found and (os.geteuid() != 0 or "postgres" in {user.pw_name for user in pwd.getpwall()}):
+            return Path(found).parent
+    pytest.skip("no PostgreSQL server here (Debian: apt-get install postgresql), or only root to run it")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, for sockets, that PostgreSQL's user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="hosts-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
+    """A head with PostgreSQL, an S3 store, MLflow and Ray's head, and a worker host with one Ray node."""
+    token = folder / "token"
+    token.write_text(uuid.uuid4().hex)
+    token.chmod(0o600)
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # A host that does not answer counts as lost after seconds, not after a minute.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "2000",
+        "RAY_health_check_failure_threshold": "4",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PGPASSWORD": uuid.uuid4().hex,
+        "OMP_NUM_THREADS": "1",
+    }
+    made = make_hosts(environment, tmp_path)
+    print(f"The hosts are {made.kind}.")
+    address = made.head
+    made.environment |= {
+        "RAY_ADDRESS": f"{address}:6399",
+        "MLFLOW_TRACKING_URI": f"http://{address}:5055",
+        "MLFLOW_S3_ENDPOINT_URL": f"http://{address}:8399",
+        "SWEEPER_STORAGE": f"postgresql+psycopg2://sweeper@{address}:5499/sweeper",
+    }
+    try:
+        start_postgres(made, folder)
+        made.start(address, "s3", sys.executable, "-m", "moto.server", "--host", address, "--port", "8399")
+        start_node(made, folder, "head", "--head", "--port=6399", f"--node-ip-address={address}")
+        bucket = "import boto3, os; boto3.client('s3', endpoint_url=os.environ['MLFLOW_S3_ENDPOINT_URL'])"
+        wait_until(
+            lambda: made.run(address, sys.executable, "-c", f"{bucket}.create_bucket(Bucket='mlflow')").returncode == 0,
+            "the artifact store's start",
+        )
+        made.start(
+            address, "mlflow", BIN / "mlflow", "server", "--host", address, "--port", "5055", "--workers", "1",
+            "--backend-store-uri", f"postgresql+psycopg2://sweeper@{address}:5499/mlflow",
+            "--artifacts-destination", "s3://mlflow",
+        )  # fmt: skip
+        wait_until(lambda: "Ray runtime started" in made.log("head"), "the head's start")
+        start_node(made, folder, "worker", f"--address={address}:6399", f"--node-ip-address={made.worker}")
+        wait_until(lambda: "Ray runtime started" in made.log("worker"), "the worker's start")
+        wait_until(lambda: "Application startup complete" in made.log("mlflow"), "MLflow's start")
+        yield made
+    finally:
+        made.close()
+
+
+def start_postgres(hosts: Hosts, folder: Path) -> None:
+    programs = postgres_programs()
+    data, password = folder / "postgres", folder / "password"
+    data.mkdir()
+    password.write_text(hosts.environment["PGPASSWORD"])
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(data, user)
+        shutil.chown(password, user)
+    initdb = hosts.start(
+        hosts.head, "initdb", programs / "initdb", "--username=sweeper", f"--pwfile={password}", "--auth=scram-sha-256",
+        "--no-sync", f"--pgdata={data}", user=user,
+    )  # fmt: skip
+    assert initdb.wait() == 0, hosts.log("initdb")
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all {hosts.head}/32 scram-sha-256\n")
+    hosts.start(
+        hosts.head, "postgres", programs / "postgres", "-D", data, "-h", hosts.head, "-p", "5499", "-k", data,
+        "-c", "fsync=off", user=user,
+    )  # fmt: skip
+    create = (programs / "createdb", "-h", hosts.head, "-p", "5499", "-U", "sweeper")
+    wait_until(lambda: hosts.run(hosts.head, *create, "sweeper").returncode == 0, "PostgreSQL's start")
+    assert hosts.run(hosts.head, *create, "mlflow").returncode == 0
+
+
+def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
+    hosts.start(
+        hosts.head if name == "head" else hosts.worker, name, BIN / "ray", "start", "--block", "--num-cpus=1",
+        "--include-dashboard=false", "--object-store-memory=100000000", f"--temp-dir={folder / name}", *options,
+    )  # fmt: skip
+
+
+def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, folder: Path, tmp_path: Path) -> None:
+    without = hosts.run(hosts.worker, BIN / "ray", "status", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/dev/null")
+    assert without.returncode != 0  # nobody gets in without the token
+
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE)
+    root = str(tmp_path / "sweeps")
+    sweeper = (sys.executable, "-m", "sweeper")
+    driver = hosts.start(hosts.head, "sweep", *sweeper, "run", space, "--root", root)
+
+    def printed(pattern: str) -> list[str]:
+        assert driver.poll() is None or pattern == "lost", hosts.log("sweep")
+        return re.findall(pattern, hosts.log("sweep"))
+
+    wait_until(lambda: len(set(printed(r"trial (\d)  epoch 2 "))) == 2, "two trials at once, one on each host")
+    hosts.cut()
+    wait_until(lambda: printed("lost"), "the loss of the host", timeout=60)
+    hosts.restore()
+    # What was cut off knows by now that it is counted as dead; a container's restart policy would do this.
+    start_node(hosts, folder, "worker", f"--address={hosts.head}:6399", f"--node-ip-address={hosts.worker}")
+    assert driver.wait(timeout=180) == 0, hosts.log("sweep")
+
+    board = hosts.run(hosts.head, *sweeper, "leaderboard", "hosts", "--root", root, "--json")
+    assert len(json.loads(board.stdout)["rows"]) == TRIALS, board.stderr
+    spec = load_spec(tmp_path / "sweeps/hosts/resolved.yaml")
+    assert spec.search.storage == hosts.environment["SWEEPER_STORAGE"]  # no password is written down
+    assert_ledger(hosts, tmp_path / "sweeps/hosts/resolved.yaml")
+
+    asked = hosts.run(hosts.head, sys.executable, "-c", RUNS)
+    runs = json.loads(asked.stdout.splitlines()[-1])
+    (sweep,) = [run for run in runs if not run["trial"]]
+    assert sweep["status"] == "FINISHED"
+    assert "resolved.yaml" in sweep["artifacts"]
+    trials = [run for run in runs if run["trial"]]
+    assert [run["steps"] for run in trials] == TRIALS * [list(range(1, EPOCHS + 1))]
+    assert Counter(run["status"] for run in trials) == {"FINISHED": TRIALS}
+    assert sorted(run["attempts"] for run in trials) == ["1", "1", "1", "1", "2"]
+
+
+LEDGER = """\
+import os, sys, json
+from pathlib import Path
+from sweeper.search import open_ledger
+from sweeper.spec import load_spec
+spec = load_spec(Path(sys.argv[1]))
+print(json.dumps([r.model_dump(mode="json") for r in open_ledger(spec, spec.search.storage, create=False).records()]))
+"""
+
+
+def assert_ledger(hosts: Hosts, resolved: Path) -> None:
+    asked = hosts.run(hosts.head, sys.executable, "-c", LEDGER, resolved)
+    records = json.loads(asked.stdout.splitlines()[-1])
+    assert [record["state"] for record in records] == TRIALS * ["complete"]
+    assert [len(record["epochs"]) for record in records] == TRIALS * [EPOCHS]
+    assert sorted(record["attempts"] for record in records) == [1, 1, 1, 1, 2]
