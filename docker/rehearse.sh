@@ -77,14 +77,14 @@ inside() {
     said "start"
     # podman tells here that systemd is away, which would run the health checks; they are run below.
     compose up --detach --no-build head mlflow >"$WORK/engine.log" 2>&1
-    until_true "ray status 2>/dev/null"
+    until_true "ray status >/dev/null 2>&1"
     compose up --detach --no-build --scale worker=3 >>"$WORK/engine.log" 2>&1
     until_true 'ray status 2>/dev/null | grep "/3.0 CPU"'
     for service in head mlflow postgres; do
         printf '%s is %s\n' "$service" "$(podman healthcheck run "sweeper_${service}_1" >/dev/null && echo healthy || echo ill)"
     done
     said "the sweep"
-    compose --profile tools run --rm -v "$PWD/docker/rehearsal:/rehearsal:ro" sweeper run /rehearsal/sweep.yaml >"$WORK/sweep.log" 2>&1 &
+    compose --profile tools run --rm -T -v "$PWD/docker/rehearsal:/rehearsal:ro" sweeper run /rehearsal/sweep.yaml 2>&1 | grep --line-buffered -v systemd >"$WORK/sweep.log" &
     until_printed "epoch 2 " 3 300
     said "worker 1 is killed, worker 2 is frozen"
     podman kill sweeper_worker_1 >/dev/null
@@ -103,7 +103,7 @@ inside() {
         left join trial_intermediate_values v using (trial_id)
         left join trial_user_attributes a on a.trial_id = t.trial_id and a.key = 'attempts' group by 1, 2 order by 1"
     said "MLflow, asked as a client"
-    compose --profile tools run --rm --entrypoint "with-secrets python /rehearsal/runs.py" -v "$PWD/docker/rehearsal:/rehearsal:ro" sweeper
+    compose --profile tools run --rm -T --entrypoint "with-secrets python /rehearsal/runs.py" -v "$PWD/docker/rehearsal:/rehearsal:ro" sweeper
 }
 
 configure

@@ -41,16 +41,16 @@ class Hosts:
         """Lets everything pass again."""
         raise NotImplementedError
 
-    def start(self, host: str, name: str, *command: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-        """Starts a command on a host; what it prints goes to `<name>.log`."""
+    def start(self, host: str, name: str, *command: str | Path, user: str | None = None) -> subprocess.Popen[bytes]:
+        """Starts a command on a host, for another user if one is named; what it prints goes to `<name>.log`."""
+        become = ["runuser", "-u", user, "--"] if user else []
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self.inside(host), *(str(part) for part in command)],
+                [*self.inside(host), *become, *(str(part) for part in command)],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **options,
             )
         self._started.append((host, process))
         return process

@@ -50,7 +50,7 @@ def postgres_programs() -> Path:
     """The folder of PostgreSQL's server programs; Debian keeps them off the path."""
     for found in (shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
         if found and (os.geteuid() != 0 or "postgres" in {user.pw_name for user in pwd.getpwall()}):
-            return Path(found).parent
+            return Path(found).resolve().parent
     pytest.skip("no PostgreSQL server here (Debian: apt-get install postgresql), or only root to run it")
 
 
