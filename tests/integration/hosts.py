@@ -164,7 +164,7 @@ def make_hosts(environment: Mapping[str, str], logs: Path) -> Hosts:
         return Loopback(environment, logs)
 
 
-def wait_until(condition: Any, what: str, *, timeout: float = 120) -> None:
+def wait_until(condition: Any, what: str, *, timeout: float = 240) -> None:
     """Waits until a condition holds."""
     end = time.monotonic() + timeout
     while not condition():
