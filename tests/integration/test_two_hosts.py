@@ -106,7 +106,7 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
             "--backend-store-uri", f"postgresql+psycopg2://sweeper@{address}:5499/mlflow",
             "--artifacts-destination", "s3://mlflow",
         )  # fmt: skip
-        start_node(made, folder, "head", "--head", "--port=6399")
+        start_node(made, folder, "head", "--head", "--port=6399", "--include-dashboard=false")
         start_node(made, folder, "worker", f"--address={address}:6399")
         wait_until(lambda: "Application startup complete" in made.log("mlflow"), "MLflow's start")
         yield made
@@ -143,7 +143,7 @@ def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
     """Starts a Ray node, again where a busy machine takes it longer than Ray's own limit, as a restart policy would."""
     host = hosts.head if name == "head" else hosts.worker
     command = (
-        BIN / "ray", "start", "--block", "--num-cpus=1", "--include-dashboard=false", "--include-log-monitor=false",
+        BIN / "ray", "start", "--block", "--num-cpus=1", "--include-log-monitor=false",
         "--object-store-memory=100000000",
         f"--temp-dir={folder / name}", f"--node-ip-address={host}", *options,
     )  # fmt: skip
