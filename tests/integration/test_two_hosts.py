@@ -142,7 +142,7 @@ def start_postgres(hosts: Hosts, folder: Path) -> None:
 def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
     """Starts a Ray node, again where a busy machine takes it longer than Ray's own limit, as a restart policy would."""
     host = hosts.head if name == "head" else hosts.worker
-    command = (
+    command: tuple[str | Path, ...] = (
         BIN / "ray", "start", "--block", "--num-cpus=1", "--include-log-monitor=false",
         "--object-store-memory=100000000",
         f"--temp-dir={folder / name}", f"--node-ip-address={host}", *options,
