@@ -13,12 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweeper.cli.confirmations import read_confirmation, show_confirmation
+from sweeper.cli.confirmations import show_confirmation
 from sweeper.cli.tables import shown
 from sweeper.paths import SweepPaths
 from sweeper.predictions import read_predictions
 from sweeper.records import METRICS
 from sweeper.results import Group, Groups, Leaderboard, Row, rank_for, with_costs, with_intervals
+from sweeper.results.confirmed import read_confirmation
 from sweeper.spec import SweepSpec
 
 _PLAIN_WIDTH = 200

@@ -28,9 +28,10 @@ def command(  # noqa: PLR0913 - click hands each option over by name
     """
     paths = find_sweep(workspace_at(root), sweep)
     spec = read_spec(paths)
-    from sweeper.cli.confirmations import read_confirmation, show_confirmation
+    from sweeper.cli.confirmations import show_confirmation
     from sweeper.cli.progress import watching
     from sweeper.driver.confirm import confirm_sweep
+    from sweeper.results.confirmed import read_confirmation
 
     plan = spec.search.confirm or ConfirmSpec()
     asked = {"top": top, "seeds": seeds, "test": False if no_test else None}

@@ -1,45 +1,15 @@
-"""What runs over seeds say, read from a sweep's folder and shown."""
+"""What runs over seeds say, as a table and in words."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweeper.paths import SweepPaths
-from sweeper.predictions import read_predictions
-from sweeper.records import METRICS, HeldOutScore, Metric
-from sweeper.results import Confirmation, Duel, confirmation_of, with_test
-from sweeper.seeds import SeedPlan
-from sweeper.spec import SweepSpec
-
-
-def read_confirmation(spec: SweepSpec, paths: SweepPaths) -> Confirmation | None:
-    """Returns what the runs over seeds say so far; None where there were none.
-
-    Raises:
-        ModelError: what a run said of the images is damaged.
-    """
-    if not paths.seeds.exists():
-        return None
-    # Here, as help must be there where Optuna is not installed.
-    from sweeper.search import open_ledger, seed_spec, storage_url
-
-    plan = SeedPlan.model_validate_json(paths.seeds.read_bytes())
-    records = open_ledger(seed_spec(spec, plan), storage_url(spec, paths), create=False).records()
-    found = confirmation_of(
-        plan,
-        records,
-        spec.search.objective,
-        lambda trial, seed: read_predictions(paths.trial(trial).seed(seed).predictions),
-    )
-    if not paths.test.exists():
-        return found
-    score = HeldOutScore.model_validate_json(paths.test.read_bytes())
-    return with_test(found, score, read_predictions(paths.test_predictions))
+from sweeper.records import METRICS
+from sweeper.results import Confirmation
+from sweeper.results.confirmed import sentences, span_of
 
 
 def show_confirmation(found: Confirmation) -> None:
@@ -52,42 +22,9 @@ def show_confirmation(found: Confirmation) -> None:
     for one in found.candidates:
         values = [format(value, metric.format) for value in (min(one.values.values()), max(one.values.values()))]
         table.add_row(
-            str(one.trial), str(len(one.values)), format(one.mean, metric.format), _span(one.interval, metric.format),
+            str(one.trial), str(len(one.values)), format(one.mean, metric.format), span_of(one.interval, metric.format),
             "-".join(values), "given up: worse for certain" if one.given_up else "",
         )  # fmt: skip
     Console(width=None if Console().is_terminal else 160).print(table)
     for sentence in sentences(found):
         click.echo(sentence)
-
-
-def sentences(found: Confirmation) -> Iterator[str]:
-    """Yields what was found out, in words."""
-    metric = METRICS[found.objective]
-    if found.duel is not None:
-        yield _verdict(found.duel, metric)
-    if not found.finished:
-        yield "Runs are missing; `sweeper confirm` goes on."
-    if found.test is not None:
-        value = found.test.metrics.get(found.objective)
-        told = "" if value is None else f" {metric.shown(value)}, 95 % {_span(found.test_interval, metric.format)}"
-        yield f"Held-out test, used once, for trial {found.test.trial}:{told} on {found.test.images} images."
-
-
-def _verdict(duel: Duel, metric: Metric) -> str:
-    verdict = "beats" if duel.is_clear else "is not told from"
-    over = [f"over {duel.seeds} seeds 95 % {_signed(duel.interval, metric.format)}"]
-    if duel.p_value is not None:
-        over.append(f"p = {duel.p_value:.2g}")
-    if duel.image_interval is not None:
-        over.append(f"over the images 95 % {_signed(duel.image_interval, metric.format)}")
-    difference = format(duel.difference, f"+{metric.format}")
-    names, shares = f"Trial {duel.winner} {verdict} trial {duel.runner_up}", "; ".join(over)
-    return f"{names}: {metric.title} better by {difference} ({shares})."
-
-
-def _span(interval: tuple[float, float] | None, spec: str) -> str:
-    return "-" if interval is None else "-".join(format(edge, spec) for edge in interval)
-
-
-def _signed(interval: tuple[float, float] | None, spec: str) -> str:
-    return "unknown" if interval is None else " to ".join(f"{edge:+{spec}}" for edge in interval)

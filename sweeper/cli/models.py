@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.cli.confirmations import read_confirmation
 from sweeper.errors import ModelError
 from sweeper.folder import find_sweep, read_spec, workspace_at
 from sweeper.paths import SweepPaths
 from sweeper.results import rank_for
+from sweeper.results.confirmed import read_confirmation
 
 
 def find_model(name: str, *, root: Path | None, trial: int | None = None) -> Path:

@@ -10,6 +10,7 @@ from sweeper.records import METRICS, ParamValue, TrialState
 from sweeper.report.section import Section, Value
 from sweeper.report.source import Source
 from sweeper.report.words import counted, duration, measured, settings
+from sweeper.results.confirmed import sentences
 
 _NAMED: Final = 8
 
@@ -31,6 +32,8 @@ class Answer(Section):
     """One sentence on how far the sweep is."""
     sure: str = ""
     """What the validation images cannot tell; empty where they tell the winner from all others, or nothing is known."""
+    confirmed: tuple[str, ...] = ()
+    """Sentences on what runs over seeds, and the held-out test, say; empty where there were none."""
     facts: tuple[Fact, ...] = ()
     trial: int | None = None
     backbone: str | None = None
@@ -54,6 +57,7 @@ def answer_of(source: Source) -> Answer:
         sentence=_sentence(source),
         state=state,
         sure=_how_sure(source),
+        confirmed=tuple(sentences(source.confirmation)) if source.confirmation else (),
         facts=tuple(_facts(source)),
         trial=winner.number,
         backbone=source.config.backbone,
@@ -94,7 +98,7 @@ def _span(source: Source, interval: tuple[float, float]) -> str:
 def _how_sure(source: Source) -> str:
     """Says which trials the validation images cannot tell from the winner."""
     level = {row.number for row in source.board.rows[1:] if row.is_level}
-    if not level:
+    if source.confirmation is not None or not level:
         return ""
     named = ", ".join(map(str, sorted(level)[:_NAMED]))
     more = f" and {len(level) - _NAMED} more" if len(level) > _NAMED else ""

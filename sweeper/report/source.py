@@ -8,13 +8,14 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from sweeper.data import ImageCache, Prepared, open_prepared, read_prepared
-from sweeper.errors import CacheError, DataError, ModelError
+from sweeper.errors import CacheError, DataError, ModelError, SweeperError
 from sweeper.folder import is_running, read_spec
 from sweeper.paths import CachePaths, SweepPaths
 from sweeper.planning.plan import Plan, read_plan
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.records import METRICS, EpochMetrics, Metric, Spent, TrialRecord
-from sweeper.results import Leaderboard, Row, rank_for, with_costs, with_intervals
+from sweeper.results import Confirmation, Leaderboard, Row, rank_for, with_costs, with_intervals
+from sweeper.results.confirmed import read_confirmation
 from sweeper.search import GivenUp, open_ledger, storage_url
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Environment
@@ -85,10 +86,19 @@ class Source:
         board = with_costs(rank_for(self.records, self.spec.search), gpus=gpus, importance=self.importances)
         return with_intervals(board, self.said)
 
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What runs over seeds say of the best trials; None where there were none, or they cannot be read."""
+        try:
+            return read_confirmation(self.spec, self.paths)
+        except SweeperError:
+            return None
+
     @property
     def winner(self) -> Row | None:
-        """The best trial."""
-        return self.board.best
+        """The trial that runs over seeds confirmed, else the first of the ranking."""
+        confirmed = self.confirmation.winner if self.confirmation else None
+        return next((row for row in self.board.rows if row.number == confirmed), self.board.best)
 
     def best(self, record: TrialRecord) -> EpochMetrics | None:
         """Returns a trial's best epoch."""

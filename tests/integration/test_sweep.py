@@ -44,6 +44,9 @@ def test_a_sweep_runs_is_ranked_tracked_and_refused_a_second_time(sweeper: Any) 
     assert 0.5 * compared["measured_mb"] < compared["predicted_mb"] < 1.5 * compared["measured_mb"]
     assert compared["predicted_seconds"] > 0
 
+    assert "The report is in" in done.stderr
+    assert "The sweep is finished: 3 trials." in (folder / "report.html").read_text()
+
     split = json.loads((folder / "data.json").read_text())["split_fingerprint"]
     check_mlflow(f"sqlite:///{sweeper.folder}/sweeps/mlflow.db", board, split)
 
@@ -57,6 +60,7 @@ def check_mlflow(uri: str, board: dict[str, Any], split: str) -> None:
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(children) == 3
+    assert "report.html" in [file.path for file in client.list_artifacts(parent.info.run_id)]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["sweeper.split_fingerprint"] for run in runs} == {split}
