@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from sweeper.disk import is_full
 from sweeper.errors import LedgerError
@@ -67,7 +67,8 @@ def _is_passing(error: Exception) -> bool:
     """Whether the database was away or locked, rather than asked for something impossible."""
     cause = _cause(error)
     lost = isinstance(cause, DBAPIError) and cause.connection_invalidated
-    return lost or isinstance(cause, (OperationalError, InterfaceError))
+    # Where Optuna asks again within a transaction whose connection was lost, SQLAlchemy says so in its own way.
+    return lost or isinstance(cause, (OperationalError, InterfaceError, PendingRollbackError))
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -17,20 +17,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mlflow
+import numpy as np
 import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SPEC = """\
 name: sweep
-data: {source: digits, image_size: 32}
+data: {source: folder, root: ../images, image_size: 32, store_size: 32}
 backbone: test_efficientnet
 weights: random
-train: {epochs: 6, batch_size: 64, warmup_epochs: 0.5}
+train: {epochs: 6, batch_size: 8, warmup_epochs: 0.5}
 augment: {hflip: 0.0}
 space:
   lr: {log: [1.0e-3, 1.0e-2]}
@@ -48,6 +50,19 @@ FAULTS = [
     for moment in ("before", "after")
 ]
 """Writes, before which and after which a process is killed."""
+
+
+def draw_images(root: Path) -> None:
+    """Four classes of 16 images to train on and 8 to validate on: one colour each, under noise."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 8)):
+        for label in range(4):
+            folder = root / split / f"class {label}"
+            folder.mkdir(parents=True)
+            colour = np.array([40 * label, 255 - 60 * label, 128])
+            for number in range(count):
+                pixels = np.clip(colour + draws.normal(0, 90, (32, 32, 3)), 0, 255)
+                cv2.imwrite(str(folder / f"{number}.png"), pixels.astype(np.uint8))
 
 
 class Lives:
@@ -161,6 +176,7 @@ class Lives:
 @pytest.fixture
 def lives(tmp_path: Path) -> Iterator[Any]:
     started: list[Lives] = []
+    draw_images(tmp_path / "images")
 
     def start(name: str) -> Lives:
         (tmp_path / name).mkdir()
