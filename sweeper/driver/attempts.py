@@ -19,7 +19,7 @@ from sweeper.driver.requests import Bulletin
 from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.planning.share import Share
-from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialState, WaitingTrial
+from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialRecord, TrialState, WaitingTrial
 from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
@@ -88,7 +88,13 @@ class Attempts:
         sweep.ledger.end(None)  # it may have been given more since
 
     def take_over(self) -> None:
-        """Queues the trials that the ledger has as running: an earlier driver, or Tune run, left them behind."""
+        """Queues the trials that the ledger has as running: an earlier driver, or Tune run, left them behind.
+
+        What a driver that was killed did not come to clear away is cleared away now.
+        """
+        for record in self._sweep.ledger.records():
+            if record.state.is_finished:
+                self._clear(record)
         self._live.clear()
         self._to_take_up = deque(self._sweep.ledger.interrupted())
         for number in self._to_take_up:
@@ -302,11 +308,15 @@ class Attempts:
         self._finished += 1
         self.tell()
         self._sweep.observer.trial_ended(record)
-        end_attempts(self._sweep.paths.trial(number))
-        if record.state is not TrialState.FAILED:
-            # What a finished trial needs no more; a failed one keeps it for whoever looks into it.
-            self._sweep.paths.trial(number).checkpoint.unlink(missing_ok=True)
+        self._clear(record)
         self._disk.tidy(self._sweep.ledger.records())
+
+    def _clear(self, record: TrialRecord) -> None:
+        """Removes what a finished trial needs no more; a failed one keeps its state for whoever looks into it."""
+        trial = self._sweep.paths.trial(record.number)
+        end_attempts(trial)
+        if record.state is not TrialState.FAILED:
+            trial.checkpoint.unlink(missing_ok=True)
 
     def _track(self, live: _Live) -> None:
         self._sweep.tracker.update(self._sweep.ledger.record(live.number), live.config)

@@ -1,4 +1,4 @@
-"""SIGKILL for the driver, its workers, the raylet and all of them, at random moments and at each write: all is exact."""
+"""SIGKILL for the driver, a worker, the raylet and all of them, at random moments and at writes: all is exact."""
 
 from __future__ import annotations
 
@@ -38,18 +38,11 @@ space:
   lr: {log: [1.0e-3, 1.0e-2]}
   layer_decay: {uniform: [0.7, 1.0]}
   weight_decay: {uniform: [0.0, 0.1]}
-search: {trials: 7, sampler: curves, cost_aware: false, stop: {asha: {grace_epochs: 1, reduction: 2}}}
+search: {trials: 5, sampler: curves, cost_aware: false, stop: {asha: {grace_epochs: 1, reduction: 2}}}
 resources: {max_concurrent: 1, retries: 100}
 """
-TRIALS = 7
+TRIALS = 5
 CLOCK = {"train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb", "latency_ms"}
-FAULTS = [
-    (role, kind, moment)
-    for role, kinds in (("driver", ("ledger", "tracker", "move")), ("worker", ("flush", "move")))
-    for kind in kinds
-    for moment in ("before", "after")
-]
-"""Writes, before which and after which a process is killed."""
 
 
 def draw_images(root: Path) -> None:
@@ -211,8 +204,8 @@ def trials(lives: Lives) -> list[dict[str, Any]]:
 
 
 def check_same_weights(one: Lives, other: Lives) -> None:
-    for number in range(TRIALS):
-        first, second = (load_file(x.sweep / f"trials/{number:04d}/best.safetensors") for x in (one, other))
+    for path in one.sweep.glob("trials/*/best.safetensors"):  # those of the best trials are kept
+        first, second = (load_file(x.sweep / "trials" / path.parent.name / path.name) for x in (one, other))
         assert first.keys() == second.keys()
         assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
@@ -241,18 +234,18 @@ def begun_epochs(lives: Lives, number: int) -> Counter[int]:
     return Counter(int(epoch) for epoch in re.findall(r"Begin (\d+)\.", log))
 
 
-def test_a_sweep_killed_more_than_twenty_times_equals_one_that_was_left_alone(lives: Any) -> None:
+def test_a_sweep_on_ray_whose_processes_are_killed_equals_one_that_was_left_alone(lives: Any) -> None:
     killed, undisturbed = lives("killed"), lives("undisturbed")
     undisturbed.finish()
 
     draws = random.Random(2026)
-    plans: list[tuple[str, ...]] = [*FAULTS, *FAULTS[:1], ("driver",), ("worker",), ("worker",), ("worker",)]
-    plans += [("driver",), ("raylet",), ("all",), ("worker", "move", "after"), ("worker", "flush", "before")]
-    draws.shuffle(plans)
+    plans: list[tuple[str, ...]] = [
+        ("driver",), ("worker",), ("raylet",), ("worker", "move", "after"), ("all",), ("driver", "ledger", "after"),
+    ]  # fmt: skip
     over: dict[int, int] = {}
     for plan in plans:
         if len(plan) == 3:
-            killed.die_at(*plan, call=draws.randint(1, 6 if plan[0] == "driver" else 3))
+            killed.die_at(*plan, call=draws.randint(2, 6))
         else:
             killed.kill(plan[0], after=draws.uniform(0.0, 1.5))
         now = killed.finished()
@@ -260,7 +253,7 @@ def test_a_sweep_killed_more_than_twenty_times_equals_one_that_was_left_alone(li
         over = now
     killed.finish()
 
-    assert killed.kills >= 20
+    assert killed.kills == len(plans)
     expected = trials(undisturbed)
     assert trials(killed) == expected
     check_same_weights(killed, undisturbed)
