@@ -25,7 +25,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not os.environ.get("SWEEPER_CHAOS"), reason="starts Ray eight times; SWEEPER_CHAOS=1 runs it"),
+]
 
 SPEC = """\
 name: sweep
