@@ -57,6 +57,9 @@ class ModelInfo(_Value):
     preprocess: Preprocess
     temperature: float = 1.0
     """Logits are divided by it before the softmax (Guo et al. 2017)."""
+    adjustment: tuple[float, ...] | None = None
+    """Taken off the logits, a number a class: tau times the log of its share in training, where the trial was ranked by
+    the balanced accuracy that this gives (Menon et al. 2021); None leaves the logits as they are."""
     takes_metadata: bool = False
     """Whether the network takes date and place, (N, 7), beside the images; zeros where they are not known."""
 

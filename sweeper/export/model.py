@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -103,6 +105,8 @@ class Model:
         images = self._normalise.normalised(torch.from_numpy(pixels))
         views = (images, images.flip(-1)) if flip else (images,)
         logits = torch.stack([self.network(view, self._unknown(view)) for view in views])
+        if self.info.adjustment is not None:
+            logits = logits - torch.tensor(self.info.adjustment)
         return (logits / self.info.temperature).softmax(dim=2).mean(dim=0)
 
     def uncalibrated(self) -> Model:
@@ -170,4 +174,13 @@ def info_of(saved: SavedModel, backbone: Backbone) -> ModelInfo:
         classes=saved.classes,
         preprocess=Preprocess.of(backbone, short_side=stored_data(saved.config).stored_short_side),
         takes_metadata=backbone.takes_metadata,
+        adjustment=_adjustment(saved),
     )
+
+
+def _adjustment(saved: SavedModel) -> tuple[float, ...] | None:
+    """Returns what the trial's ranking took off the logits; None where it was ranked by the logits as they are."""
+    if saved.config.objective != "balanced_accuracy_adjusted" or "tau" not in saved.header:
+        return None
+    tau, shares = json.loads(saved.header["tau"]), json.loads(saved.header["class_shares"])
+    return tuple(tau * math.log(share) for share in shares) if tau else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from sweeper.backbones import Backbone, SavedModel, describe_backbone, read_saved_model, write_config
@@ -67,7 +68,8 @@ def export_model(folder: Path, to: Path, request: ExportRequest, *, on_check: On
     device = find_machine(request.device, precision="fp32").device
     logits, labels = scores_of(TorchNetwork(backbone.model, device), source), source.labels
     backbone.model.cpu()
-    calibration = calibrate(logits, labels) if labels is not None else None
+    answered = logits if plain.adjustment is None else logits - np.array(plain.adjustment, np.float32)
+    calibration = calibrate(answered, labels) if labels is not None else None
     info = plain.model_copy(update={"temperature": calibration.temperature}) if calibration else plain
     origin = _origin(saved, source)
     _write_base(saved, backbone, paths, {"info": info, "origin": origin, "calibration": calibration})
