@@ -22,6 +22,7 @@ _COMMANDS = (
     "retry",
     "rerun",
     "diff",
+    "import",
     "leaderboard",
     "confirm",
     "report",
@@ -34,6 +35,9 @@ _COMMANDS = (
     "look",
     "ui",
 )
+
+_MODULES = {"import": "importing"}
+"""Where the command's name is a word of Python's own."""
 
 _EXTRAS = {"jinja2": "sweep", "ray": "sweep", "optuna": "sweep", "mlflow": "sweep", "sqlalchemy": "sweep"}
 """Packages that a command may need and a person who only predicts does not, and the extra that installs them."""
@@ -48,7 +52,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"sweeper.cli.{cmd_name}").command
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = importlib.import_module(f"sweeper.cli.{module}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
