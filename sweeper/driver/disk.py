@@ -83,8 +83,9 @@ class Disk:
         return self._used
 
     def _look(self) -> str | None:
-        free, need = shutil.disk_usage(self._paths.root).free, self._need()
-        if free < need * (_ROOM if self._was_full else 1.0):
+        free = shutil.disk_usage(self._paths.root).free
+        need = self._need() * (_ROOM if self._was_full else 1.0)
+        if free < need:
             self._was_full = True
             return (
                 f"The disk of `{self._paths.root}` is full: {told(free)} are free, and a trial needs about "

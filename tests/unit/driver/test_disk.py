@@ -113,7 +113,7 @@ except Exception as error:
     print("full")
 assert len(load_checkpoint(paths.trial(0).checkpoint, config_hash="hash").model["w"]) == 2**20
 filler = paths.root / "filler"
-filler.write_bytes(b"x" * (9 * 2**20))
+filler.write_bytes(b"x" * (19 * 2**20))
 disk.filled()
 print(disk.why_full())
 filler.unlink()
@@ -123,7 +123,7 @@ print(disk.why_full())
 
 
 def test_a_disk_that_is_full_is_told_and_the_old_state_stays_whole(tmp_path: Path) -> None:
-    mounted = f"mount -t tmpfs -o size=20m none {tmp_path} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
+    mounted = f"mount -t tmpfs -o size=30m none {tmp_path} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
     command = ["unshare", "-rm", "sh", "-c", mounted]
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this system lets nobody but root mount a small disk")
@@ -132,7 +132,7 @@ def test_a_disk_that_is_full_is_told_and_the_old_state_stays_whole(tmp_path: Pat
     full, told_full, told_free = done.stdout.splitlines()
     assert full == "full"
     assert told_full == (
-        f"The disk of `{tmp_path}/tiny` is full: 7 MB are free, and a trial needs about 13 MB. Delete what you can do "
+        f"The disk of `{tmp_path}/tiny` is full: 7 MB are free, and a trial needs about 19 MB. Delete what you can do "
         "without; the sweep goes on by itself when there is room."
     )
     assert told_free == "None"
