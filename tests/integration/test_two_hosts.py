@@ -176,7 +176,7 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
 
     wait_until(lambda: {"0", "1"} <= set(printed(r"trial (\d)  epoch 2 ")), "two trials at once, one on each host")
     hosts.cut()
-    wait_until(lambda: printed("lost"), "the loss of the host", timeout=60)
+    wait_until(lambda: printed("lost"), "the loss of the host")
     hosts.restore()
     # What was cut off knows by now that it is counted as dead; a container's restart policy would do this.
     start_node(hosts, folder, "worker", f"--address={hosts.head}:6399")
