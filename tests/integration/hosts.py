@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -82,7 +83,8 @@ class Hosts:
         """Ends everything."""
         for host in (self.worker, self.head):
             for process in self.family(host):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # its parent was ended a moment ago
+                    process.kill()
         for _, started in self._started:
             started.wait()
 
