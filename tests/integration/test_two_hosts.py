@@ -19,7 +19,12 @@ import pytest
 from sweeper.spec import load_spec
 from tests.integration.hosts import Hosts, make_hosts, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "SWEEPER_TEST_HOSTS" not in os.environ, reason="SWEEPER_TEST_HOSTS=1 runs it: two Ray nodes and three servers"
+    ),
+]
 
 BIN = Path(sys.executable).parent
 SPACE = """\
