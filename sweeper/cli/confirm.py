@@ -9,7 +9,6 @@ from rich.console import Console
 
 from sweeper.cli import options
 from sweeper.folder import find_sweep, read_spec, workspace_at
-from sweeper.spec.search import ConfirmSpec
 
 
 @click.command("confirm")
@@ -30,12 +29,13 @@ def command(  # noqa: PLR0913 - click hands each option over by name
     spec = read_spec(paths)
     from sweeper.cli.confirmations import show_confirmation
     from sweeper.cli.progress import watching
-    from sweeper.driver.confirm import confirm_sweep
+    from sweeper.driver.confirm import asked_before, confirm_sweep
     from sweeper.results.confirmed import read_confirmation
 
-    plan = spec.search.confirm or ConfirmSpec()
     asked = {"top": top, "seeds": seeds, "test": False if no_test else None}
-    asked_for = plan.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    asked_for = asked_before(spec, paths).model_copy(
+        update={name: value for name, value in asked.items() if value is not None}
+    )
     with watching(spec, Console(stderr=True)) as observer:
         finished = confirm_sweep(sweep, asked_for, root=root, observer=observer)
     found = read_confirmation(spec, paths)

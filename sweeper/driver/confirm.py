@@ -53,7 +53,7 @@ def confirm_sweep(
     spec = read_spec(paths)
     with held(paths), ended_by_sigterm(), logged(paths):
         paths.stop_request.unlink(missing_ok=True)
-        return confirm(spec, paths, asked or spec.search.confirm, observer or NullObserver())
+        return confirm(spec, paths, asked or asked_before(spec, paths), observer or NullObserver())
 
 
 def confirm(spec: SweepSpec, paths: SweepPaths, asked: ConfirmSpec | None, observer: SweepObserver) -> bool:
@@ -71,6 +71,15 @@ def confirm(spec: SweepSpec, paths: SweepPaths, asked: ConfirmSpec | None, obser
     if ranked and (asked or ConfirmSpec()).test:
         _use_test(paths, ranked[0].trial, observer)
     return True
+
+
+def asked_before(spec: SweepSpec, paths: SweepPaths) -> ConfirmSpec:
+    """Returns as many trials and seeds as are run already, else as the sweep's file asks for."""
+    asked = spec.search.confirm or ConfirmSpec()
+    if not paths.seeds.exists():
+        return asked
+    plan = SeedPlan.model_validate_json(paths.seeds.read_bytes())
+    return asked.model_copy(update={"top": len(plan.trials), "seeds": len(plan.seeds)})
 
 
 def settle_plan(spec: SweepSpec, paths: SweepPaths, ledger: Ledger, asked: ConfirmSpec) -> SeedPlan:

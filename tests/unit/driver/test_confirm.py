@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.driver.confirm import confirm_sweep, settle_plan
+from sweeper.driver.confirm import asked_before, confirm_sweep, settle_plan
 from sweeper.driver.observer import SweepObserver
 from sweeper.driver.preflight import prepare, write_data
 from sweeper.errors import InputError
@@ -43,6 +43,7 @@ def test_the_best_trials_are_chosen_once_and_may_get_more_seeds(tmp_path: Path) 
     plan = settle_plan(spec, paths, ledger, ConfirmSpec(top=2, seeds=2))
     assert (plan.trials, plan.seeds) == ((1, 2), (6, 7))  # never the sweep's own seed
     assert settle_plan(spec, paths, ledger, ConfirmSpec(top=2, seeds=3)).seeds == (6, 7, 8)
+    assert asked_before(spec, paths) == ConfirmSpec(top=2, seeds=3)  # what is asked for where nothing is
     assert settle_plan(spec, paths, ledger, ConfirmSpec(top=2, seeds=2)).seeds == (6, 7, 8)
     message = (
         "The trials that run over seeds are chosen once, and 2 were; ask for as many, not for 3, with `--top` or "
