@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from sweeper.cli import detached, options
-from sweeper.folder import require_new, workspace_at
+from sweeper.folder import read_spec, require_new, workspace_at
 from sweeper.spec import load_spec
 
 
@@ -38,4 +38,4 @@ def command(  # noqa: PLR0913 - click hands each option over by name
 
     with watching(spec, Console(stderr=True)) as observer:
         outcome = run_sweep(spec, root=root, source=file, observer=observer)
-    return show_outcome(spec, outcome, as_json=as_json)
+    return show_outcome(read_spec(paths), outcome, as_json=as_json)
