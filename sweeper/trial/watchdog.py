@@ -35,7 +35,9 @@ _timers: list[_Timer] = []
 
 @contextmanager
 def watched(seconds: float | None, stacks: Path) -> Iterator[None]:
-    """Ends the process if `alive` is not called for `seconds`; None watches nothing.
+    """Ends the process if `alive` is not called for `seconds` after it was called once; None watches nothing.
+
+    What comes before the first batch is not watched: decoding a whole data set on a new machine may take hours.
 
     Args:
         seconds: longer than the slowest batch.
@@ -48,7 +50,6 @@ def watched(seconds: float | None, stacks: Path) -> Iterator[None]:
     with stacks.open("w", encoding="utf-8") as file:
         _timers.append(_Timer(seconds, file))
         try:
-            alive()
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
