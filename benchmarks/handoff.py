@@ -61,7 +61,7 @@ def no_training() -> Generator[EpochMetrics, None, None]:
     import timm  # noqa: F401
     import torch  # noqa: F401
 
-    values = dict.fromkeys((name for name in EpochMetrics.model_fields if name != "epoch"), 0.5)
+    values = {name: 0.5 for name, field in EpochMetrics.model_fields.items() if field.is_required() and name != "epoch"}
     yield EpochMetrics(epoch=1, **values)
 
 

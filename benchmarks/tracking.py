@@ -121,7 +121,7 @@ def timed(log: Callable[[int], None], step: int) -> float:
 def make_epoch(step: int) -> EpochMetrics:
     """An epoch with 20 numbers in it."""
     values = dict.fromkeys(EpochMetrics.model_fields, 0.5 + step / 1000)
-    return WideEpoch.model_validate({**values, "epoch": step})
+    return WideEpoch.model_validate({**values, "epoch": step, "parameters": 2, "micro_batch": 2})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ Open = Callable[[], Tracker]
 
 
 def record(number: int, state: TrialState, *, epochs: int = 0, **changed: Any) -> TrialRecord:
-    fields = {**dict.fromkeys(EpochMetrics.model_fields, 0.5), "parameters": 2}
+    fields = {**dict.fromkeys(EpochMetrics.model_fields, 0.5), "parameters": 2, "micro_batch": 2}
     done = tuple(EpochMetrics.model_validate({**fields, "epoch": n}) for n in range(1, epochs + 1))
     made = TrialRecord(number=number, state=state, params={"lr": 1e-3}, epochs=done, attempts=1, started=1.79e9)
     return made.model_copy(update=changed)

@@ -9,13 +9,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from sweeper.backbones import DIGEST_KEY, digest_of
 from sweeper.errors import CheckpointError
 from sweeper.records import EpochMetrics
 from sweeper.trial.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 
 
 def metrics(epoch: int) -> EpochMetrics:
-    measured = EpochMetrics.model_fields.keys() - {"epoch", "parameters"}
+    measured = EpochMetrics.model_fields.keys() - {"epoch", "parameters", "micro_batch"}
     numbers = dict.fromkeys(measured, 0.1 * epoch)
     return EpochMetrics(epoch=epoch, **numbers)
 
@@ -99,4 +100,15 @@ def test_channels_last_weights_are_kept_as_safetensors(tmp_path: Path) -> None:
     save_weights(weights, tmp_path / "best.safetensors", about={"classes": "[]"})
     assert torch.equal(load_file(tmp_path / "best.safetensors")["weight"], weights["weight"])
     with safe_open(tmp_path / "best.safetensors", "pt") as kept:
-        assert kept.metadata() == {"classes": "[]"}
+        assert kept.metadata() == {"classes": "[]", DIGEST_KEY: digest_of(weights)}
+
+
+def test_the_digest_of_weights_tells_a_changed_value_name_or_shape() -> None:
+    weights = {"a": torch.arange(4.0), "b": torch.ones(2)}
+    changed = [
+        {**weights, "b": torch.tensor([1.0, 1.0 + 1e-6])},
+        {"a": weights["a"], "c": weights["b"]},
+        {**weights, "a": weights["a"].view(2, 2)},
+    ]
+    assert digest_of(dict(reversed(weights.items()))) == digest_of(weights)
+    assert len({digest_of(each) for each in [weights, *changed]}) == 4
