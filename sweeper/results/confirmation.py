@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,8 @@ from sweeper.records import METRICS, HeldOutScore, TrialRecord, TrialState
 from sweeper.results.resampling import LEVEL, interval_of, resampled
 from sweeper.results.scores import ImageScores, image_scores
 from sweeper.seeds import SeedPlan, Standing, standings
+
+_SAME: Final = 1e-9
 
 
 class _Value(BaseModel):
@@ -26,7 +29,7 @@ class Candidate(_Value):
     """The objective of the best epoch, by seed."""
     mean: float
     interval: tuple[float, float] | None
-    """Of the mean, 95 %, by Student's t over the seeds; None for a single seed."""
+    """Of the mean, 95 %, by Student's t over the seeds; None for one seed, or seeds that agree exactly."""
     given_up: bool
     """Whether it got fewer seeds, as it was worse than the leader for certain."""
 
@@ -51,8 +54,8 @@ class Duel(_Value):
     @property
     def is_clear(self) -> bool:
         """Whether neither other seeds nor other images would likely turn it round."""
-        intervals = [one for one in (self.interval, self.image_interval) if one is not None]
-        return bool(intervals) and all(low > 0.0 for low, _ in intervals)
+        over_seeds = self.interval is not None and self.interval[0] > 0.0
+        return over_seeds and (self.image_interval is None or self.image_interval[0] > 0.0)
 
 
 class Confirmation(_Value):
@@ -129,8 +132,8 @@ def _duel(winner: Standing, other: Standing, objective: str, said: SaidOf) -> Du
     common = sorted(winner.values.keys() & other.values.keys())
     leads = [sign * (winner.values[seed] - other.values[seed]) for seed in common]
     p_value = None
-    if len(leads) > 1:
-        p_value = float(stats.ttest_1samp(leads, 0.0).pvalue) if np.ptp(leads) else float(leads[0] == 0.0)
+    if _differ(leads):
+        p_value = float(stats.ttest_1samp(leads, 0.0).pvalue)
     return Duel(
         winner=winner.trial,
         runner_up=other.trial,
@@ -167,8 +170,13 @@ def _edges(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[f
     return low, high
 
 
+def _differ(values: Sequence[float]) -> bool:
+    """Whether the spread of values can be told; a few seeds that agree by chance do not make anything certain."""
+    return len(values) > 1 and float(np.ptp(values)) > _SAME
+
+
 def _t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
+    if not _differ(values):
         return None
     from scipy import stats  # here, as `status` is not to wait for it
 

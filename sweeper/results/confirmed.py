@@ -52,7 +52,8 @@ def sentences(found: Confirmation) -> Iterator[str]:
 
 def _verdict(duel: Duel, metric: Metric) -> str:
     verdict = "beats" if duel.is_clear else "is not told from"
-    over = [f"over {duel.seeds} seeds 95 % {_signed(duel.interval, metric.format)}"]
+    span = "no spread to judge by" if duel.interval is None else f"95 % {_signed(duel.interval, metric.format)}"
+    over = [f"over {duel.seeds} seeds {span}"]
     if duel.p_value is not None:
         over.append(f"p = {duel.p_value:.2g}")
     if duel.image_interval is not None:
@@ -67,5 +68,5 @@ def span_of(interval: tuple[float, float] | None, spec: str) -> str:
     return "-" if interval is None else "-".join(format(edge, spec) for edge in interval)
 
 
-def _signed(interval: tuple[float, float] | None, spec: str) -> str:
-    return "unknown" if interval is None else " to ".join(f"{edge:+{spec}}" for edge in interval)
+def _signed(interval: tuple[float, float], spec: str) -> str:
+    return " to ".join(f"{edge:+{spec}}" for edge in interval)

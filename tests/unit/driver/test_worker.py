@@ -100,6 +100,7 @@ def test_a_worker_ends_after_an_error_that_nobody_foresaw(
 def test_a_worker_that_gets_sigterm_saves_where_its_trial_is_and_ends(
     assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker], tmp_path: Path
 ) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     worker = start(assign(0))
     os.kill(os.getpid(), signal.SIGTERM)
     message = Message.from_ray(worker.step())
@@ -108,7 +109,7 @@ def test_a_worker_that_gets_sigterm_saves_where_its_trial_is_and_ends(
     with pytest.raises(EngineError):
         worker.step()
     worker.cleanup()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_attempt_after_one_that_was_killed_for_memory_takes_half_the_images_at_once(

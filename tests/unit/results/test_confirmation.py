@@ -52,7 +52,7 @@ def test_the_runner_up_is_met_in_pairs_of_seeds_and_of_images() -> None:
 
 
 def test_seeds_and_images_must_agree_before_a_winner_is_clear() -> None:
-    clear = [record(number, 0.9 + 0.05 * (number % 2) + number / 1000) for number in range(6)]
+    clear = [record(number, 0.9 + 0.05 * (number % 2) + number**2 / 1000) for number in range(6)]
     duel = confirmation_of(PLAN, clear, "top1", of_run).duel
     assert duel is not None
     assert duel.is_clear
@@ -67,6 +67,15 @@ def test_a_single_seed_has_no_interval_and_no_winner_is_named_before_the_end() -
     assert found.candidates[0].interval is None
     assert found.duel is not None
     assert (found.duel.interval, found.duel.p_value, found.duel.image_interval) == (None, None, None)
+
+
+def test_seeds_that_agree_by_chance_make_nothing_certain() -> None:
+    same = [record(number, 0.9 + 0.05 * (number % 2)) for number in range(6)]
+    duel = confirmation_of(PLAN, same, "top1", of_run).duel
+    assert duel is not None
+    assert duel.difference == pytest.approx(0.05)
+    assert (duel.interval, duel.p_value) == (None, None)
+    assert not duel.is_clear
 
 
 def test_the_test_has_an_interval_of_its_own_images() -> None:

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
-import resource
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -232,53 +231,16 @@ def test_training_in_bf16_stays_close_to_fp32(make_config: MakeConfig, tmp_path:
     assert losses[0] != losses[1]
 
 
-def in_a_limited_child(more_mb: int, act: Callable[[], str]) -> str:
-    """Returns what `act` says in a copy of this process that the kernel gives `more_mb` MiB more and nothing else."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = "died"
-        try:
-            status = Path("/proc/self/status").read_text().splitlines()
-            held = next(int(line.split()[1]) for line in status if line.startswith("VmData:")) * 1024
-            resource.setrlimit(resource.RLIMIT_DATA, (held + more_mb * 2**20,) * 2)
-            said = act()
-        except BaseException as error:  # noqa: BLE001 - the parent has to hear of it
-            said = f"{type(error).__name__}: {error}"
-        finally:
-            os.write(writer, said.encode())
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as file:
-        return file.read()
-
-
-def with_scratch(backbone: Backbone, mb_per_image: int) -> None:
-    """Makes each forward pass take so much memory as well."""
-
-    def take(_module: object, inputs: tuple[Tensor, ...]) -> None:
-        torch.ones(len(inputs[0]) * mb_per_image * 2**18)
-
-    backbone.model.register_forward_pre_hook(take)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process to a limit of memory")
 @pytest.mark.parametrize(("mb_per_image", "said"), [(20, "8 of 32, loss as before"), (4000, "ResourceError")])
 def test_under_a_real_limit_of_memory_the_steps_are_the_same_with_fewer_images_at_once(
-    mb_per_image: int, said: str, make_config: MakeConfig
+    mb_per_image: int, said: str, make_config: MakeConfig, project: Path
 ) -> None:
     config = make_config(backbone="test_vit", train=SGD | {"batch_size": 32, "epochs": 1})
     whole = train_epoch(learner(config, batches(32)), batches(32), epoch=1)
-
-    def act() -> str:
-        limited = learner(config, batches(32))
-        with_scratch(limited.backbone, mb_per_image)
-        trained = train_epoch(limited, batches(32), epoch=1)
-        same = trained.train_loss == pytest.approx(whole.train_loss, rel=1e-5)
-        return f"{limited.micro_batch} of 32, {'loss as before' if same else 'another loss'}"
-
-    told = in_a_limited_child(300, act)
-    assert told.startswith(said)
+    command = [sys.executable, "-m", "tests.unit.trial.limited_memory"]
+    command += [config.model_dump_json(), str(mb_per_image), "300", repr(whole.train_loss)]
+    child = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True, timeout=120)
+    assert child.stdout.startswith(said), child.stdout
     if said == "ResourceError":
-        assert re.fullmatch(f"ResourceError: {TOO_LARGE}", told)
+        assert re.fullmatch(f"ResourceError: {TOO_LARGE}", child.stdout)
