@@ -9,12 +9,15 @@ from mlflow.entities import Run
 
 from sweeper.records import ParamValue, PastTrial
 from sweeper.tracking.mlflow import find_experiment, open_client, translated
+from sweeper.tracking.projection import PARENT_TAG
 
 _RUNS_A_PAGE = 1000
 
 
 def read_experiment(uri: str, experiment: str, objective: str) -> tuple[tuple[PastTrial, ...], str | None]:
     """Returns the runs of an experiment that have the objective among their metrics, and their images' fingerprint.
+
+    Runs below a run that has a parent itself are left out: they are a trial again, over seeds.
 
     A metric's step is an epoch; a run without `train.epochs` among its parameters counts as full at the longest
     run's last step.
@@ -35,10 +38,13 @@ def read_experiment(uri: str, experiment: str, objective: str) -> tuple[tuple[Pa
     past: list[PastTrial] = []
     fingerprints: set[str] = set()
     with translated(uri):
-        for run in _runs(client, experiment_id):
+        runs = list(_runs(client, experiment_id))
+        parents = {run.info.run_id: run.data.tags.get(PARENT_TAG) for run in runs}
+        for run in runs:
             if fingerprint := run.data.tags.get("sweeper.data_fingerprint"):
                 fingerprints.add(fingerprint)
-            if objective not in run.data.metrics:
+            repeats = parents.get(parents[run.info.run_id] or "") is not None  # a trial again, over a seed
+            if repeats or objective not in run.data.metrics:
                 continue
             points = client.get_metric_history(run.info.run_id, objective)
             values = tuple(sorted({max(1, point.step): point.value for point in points}.items()))

@@ -11,6 +11,7 @@ from sweeper.records import TrialState
 from sweeper.seeds import SeedPlan
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import SweepInfo, capture_environment, choose_uri, open_seed_tracker, open_tracker
+from sweeper.tracking.history import read_experiment
 from sweeper.tracking.mlflow import open_client
 from tests.unit.tracking.conftest import CONFIG, make_epoch, make_record
 
@@ -51,3 +52,7 @@ def test_they_are_nested_under_the_run_of_their_trial(tmp_path: Path) -> None:
     }
     assert trials["1"].data.metrics["seeds_top1_mean"] == pytest.approx(0.75)
     assert trials["1"].data.metrics["seeds_top1_std"] == pytest.approx(0.05)
+
+    # Whoever learns from this experiment hears of each trial once.
+    past, _ = read_experiment(choose_uri(spec, workspace), "fungi", "top1")
+    assert sorted(len(trial.values) for trial in past) == [2, 2]
