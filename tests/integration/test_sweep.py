@@ -24,7 +24,7 @@ def test_a_sweep_runs_is_ranked_tracked_and_refused_a_second_time(sweeper: Any) 
     assert (folder / "sweep.yaml").read_text() == (sweeper.folder / "tiny.yaml").read_text()
     assert "trials: 3" in (folder / "resolved.yaml").read_text()
     assert sorted(path.name for path in (folder / "trials" / "0000").iterdir()) == [
-        "best.safetensors", "config.json", "trial.log",
+        "best.safetensors", "config.json", "predictions.safetensors", "trial.log",
     ]  # fmt: skip
 
     again = sweeper.run("run", "tiny.yaml")
