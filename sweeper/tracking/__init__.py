@@ -41,17 +41,7 @@ def open_tracker(tracking: TrackingSpec, workspace: Workspace) -> Tracker:
     Raises:
         InputError: the URI is one that MLflow cannot write to.
     """
-    if not tracking.enabled:
-        return NoopTracker()
-    uri = choose_uri(tracking, workspace)
-    artifacts = None if is_server(uri) else workspace.mlflow_artifacts
-
-    def connect(info: SweepInfo) -> SweepRuns:
-        import sweeper.tracking.mlflow as door
-
-        return door.connect(uri, tracking.experiment or info.name, artifacts=artifacts, info=info)
-
-    return BackgroundTracker(connect, where=without_password(uri))
+    return _open(tracking, workspace, None)
 
 
 def open_seed_tracker(tracking: TrackingSpec, workspace: Workspace, plan: SeedPlan) -> Tracker:
@@ -60,6 +50,10 @@ def open_seed_tracker(tracking: TrackingSpec, workspace: Workspace, plan: SeedPl
     Raises:
         InputError: the URI is one that MLflow cannot write to.
     """
+    return _open(tracking, workspace, plan)
+
+
+def _open(tracking: TrackingSpec, workspace: Workspace, plan: SeedPlan | None) -> Tracker:
     if not tracking.enabled:
         return NoopTracker()
     uri = choose_uri(tracking, workspace)
@@ -69,7 +63,7 @@ def open_seed_tracker(tracking: TrackingSpec, workspace: Workspace, plan: SeedPl
         import sweeper.tracking.mlflow as door
         from sweeper.tracking.seeds import SeedRuns
 
-        kind = partial(SeedRuns, plan=plan)
+        kind = None if plan is None else partial(SeedRuns, plan=plan)
         return door.connect(uri, tracking.experiment or info.name, artifacts=artifacts, info=info, kind=kind)
 
     return BackgroundTracker(connect, where=without_password(uri))
