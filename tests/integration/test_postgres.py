@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,10 +12,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from sweeper.records import Decision, EpochMetrics
 from sweeper.search import Ledger, open_ledger
@@ -121,27 +124,39 @@ def run(ledger: Ledger) -> list[tuple[object, ...]]:
     return [(record.params, record.state, record.epochs) for record in ledger.records()]
 
 
+@contextmanager
+def restarts(server: Postgres, at_write: dict[int, signal.Signals]) -> Iterator[list[signal.Signals]]:
+    """Stops the server just before the writes of these numbers and has it back half a second later.
+
+    The ledger then meets a dead server within a transaction, and at its next attempts, however fast the machine is.
+    """
+    happened: list[signal.Signals] = []
+    starts: list[threading.Timer] = []
+    writes = itertools.count(1)
+
+    def disturb(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+        if connection.dialect.name != "postgresql" or not statement.startswith(("INSERT", "UPDATE")):
+            return
+        how = at_write.get(next(writes))
+        if how is not None:
+            server.stop(how)
+            happened.append(how)
+            starts.append(threading.Timer(0.5, server.start))
+            starts[-1].start()
+
+    event.listen(Engine, "before_cursor_execute", disturb)
+    try:
+        yield happened
+    finally:
+        event.remove(Engine, "before_cursor_execute", disturb)
+        for start in starts:
+            start.join()
+
+
 def test_a_sweep_waits_for_a_database_that_restarts_and_loses_nothing(postgres: Postgres, tmp_path: Path) -> None:
     expected = run(open_ledger(make_spec(), f"sqlite:///{tmp_path}/study.db", create=True))
     ledger = open_ledger(make_spec(), postgres.url, create=True)
-    done = threading.Event()
-    restarts: list[signal.Signals] = []
-
-    def restart() -> None:
-        for how in (signal.SIGINT, signal.SIGQUIT):
-            if done.wait(1.5):
-                return
-            postgres.stop(how)
-            time.sleep(0.5)
-            postgres.start()
-            restarts.append(how)
-
-    unrest = threading.Thread(target=restart)
-    unrest.start()
-    try:
+    with restarts(postgres, {12: signal.SIGINT, 37: signal.SIGQUIT, 60: signal.SIGINT, 85: signal.SIGQUIT}) as happened:
         found = run(ledger)
-    finally:
-        done.set()
-        unrest.join()
-    assert restarts
+    assert happened == [signal.SIGINT, signal.SIGQUIT, signal.SIGINT, signal.SIGQUIT]
     assert found == expected
