@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from sweeper.errors import SpecError
 from sweeper.spec.naming import setting_path
@@ -179,8 +180,4 @@ class Document:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    loader = _Loader("")
-    try:
-        return loader.construct_object(node)
-    finally:
-        loader.dispose()
+    return SafeConstructor().construct_object(node)
