@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo .venv-uv/bin/uv)
 QUICKSTART := sweeps/quickstart/resolved.yaml
 
+# A container may forbid Python to keep what it has compiled: torch, timm and Ray would then cost every process that
+# starts ten seconds more.
+unexport PYTHONDONTWRITEBYTECODE
+
 # natten is built against the torch that is installed: with its kernels where there is a GPU and CUDA's compiler, and
 # in pure Python elsewhere (seconds).
 NATTEN := natten==0.21.7
@@ -30,7 +34,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@command -v uv >/dev/null 2>&1 || [ -x .venv-uv/bin/uv ] || \
 		{ $(PYTHON) -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; }
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python '>=3.11,<3.14' $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	$(UV) pip install --quiet --python $(BIN)/python $(NATTEN_BUILD)
 	$(UV) pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps $(NATTEN)
@@ -45,7 +49,7 @@ check: setup
 
 ## The whole test suite with its coverage gate, in a process for each core (four at most); a file's tests stay together.
 test: setup
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered --cov-fail-under 90
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered --cov-fail-under 90 --durations=25
 
 ## Print every benchmark's table.
 bench: setup

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
@@ -36,6 +35,9 @@ def importances(rated: Sequence[tuple[FrozenTrial, float]], direction: StudyDire
     """
     if len(rated) < _LEAST_TRIALS:
         return {}
+    # Loads scikit-learn and pandas, seconds that a command which only looks is not to wait for.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     study = optuna.create_study(direction="maximize" if direction is StudyDirection.MAXIMIZE else "minimize")
     study.add_trials(
         [create_trial(params=one.params, distributions=one.distributions, value=value) for one, value in rated]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
-from scipy.special import ndtr
 
 from sweeper.errors import SpecError
 from sweeper.records import ParamValue
@@ -154,6 +153,8 @@ def _density(belief: BeliefSpec, parameter: Parameter) -> Density:
     assert belief.likely is not None
     left, right = (scale(end) for end in belief.likely)
     middle, spread = (left + right) / 2, (right - left) / 2
+    from scipy.special import ndtr  # takes long to import; a command that only reads does not need it
+
     inside = float(ndtr((high - middle) / spread) - ndtr((low - middle) / spread))
     peak = (high - low) / (spread * math.sqrt(2 * math.pi) * inside)
     return lambda value: peak * math.exp(-0.5 * ((scale(float(value or 0.0)) - middle) / spread) ** 2)

@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from optuna.trial import Trial
 from optuna.trial import TrialState as OptunaState
-from scipy import stats
 
 from sweeper.records import METRICS, ParamValue, Suggestion, TrialRecord
 from sweeper.search.advice import Advice
@@ -49,6 +48,8 @@ def _worse(leader: Standing, other: Standing, sign: float) -> float:
     leads = np.array([sign * (leader.values[seed] - other.values[seed]) for seed in common])
     if np.ptp(leads) == 0.0:
         return 0.0 if leads[0] > 0 else 1.0
+    from scipy import stats  # takes long to import; a command that only reads does not need it
+
     return float(stats.ttest_1samp(leads, 0.0, alternative="greater").pvalue)
 
 

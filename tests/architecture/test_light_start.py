@@ -45,7 +45,7 @@ def test_importing_the_package_loads_nothing_heavy(project: Path) -> None:
 def test_commands_that_read_the_ledger_load_no_torch_and_no_ray(project: Path, command: str, tmp_path: Path) -> None:
     script = (
         f"import sys, importlib; importlib.import_module('sweeper.cli.{command}')\n"
-        "print([name for name in ('torch', 'timm', 'ray', 'mlflow', 'cv2') if name in sys.modules])"
+        "print([name for name in ('torch', 'timm', 'ray', 'mlflow', 'cv2', 'sklearn', 'pandas', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
