@@ -5,6 +5,7 @@ Tune pickles what it is given into a file that nobody reads; the adapters leave 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Stopper
@@ -82,11 +83,12 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
 
 
 class OnRequest(Stopper):  # type: ignore[misc] # Ray ships no types
-    """Ends the Tune run when the sweep is to stop, or is paused and its trials have finished their epochs."""
+    """Ends the Tune run: the sweep is to stop, or paused and its trials have ended their epochs, or Ray has died."""
 
-    def __init__(self, requests: Requests, attempts: Attempts) -> None:
+    def __init__(self, requests: Requests, attempts: Attempts, is_gone: Callable[[], bool]) -> None:
         self._requests = requests
         self._attempts = attempts
+        self._is_gone = is_gone
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped on its own."""
@@ -94,7 +96,8 @@ class OnRequest(Stopper):  # type: ignore[misc] # Ray ships no types
 
     def stop_all(self) -> bool:
         """Whether the Tune run is to end."""
-        return self._requests.stop or (self._requests.why_paused() is not None and self._attempts.are_idle)
+        idle = self._requests.why_paused() is not None and self._attempts.are_idle
+        return self._requests.stop or idle or self._is_gone()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -54,6 +54,29 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
+def own_ray_is_gone() -> bool:
+    """Whether the Ray that this sweep runs on this machine has no node any more, as its raylet died.
+
+    A cluster that was joined may get another node; a Ray of one's own does not.
+    """
+    return not os.environ.get("RAY_ADDRESS") and not any(node["Alive"] for node in ray.nodes())
+
+
+def start_again() -> None:
+    """Starts another Ray of this process's own in the place of one whose node died.
+
+    Raises:
+        EngineError: it does not start.
+    """
+    ray.shutdown()
+    try:
+        _start_local()
+    except Exception as error:  # all of them, as in `connected`
+        raise EngineError(
+            f"Ray died and does not start again: {str(error).splitlines()[0].rstrip('.')}; `sweeper resume` goes on."
+        ) from error
+
+
 def _start_local() -> None:
     """Starts a Ray of this process's own; on a busy machine in more than one try.
 

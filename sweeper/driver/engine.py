@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -19,7 +19,7 @@ from ray import tune
 from sweeper.disk import is_full
 from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, OnRequest
 from sweeper.driver.attempts import Attempts, Sweep
-from sweeper.driver.cluster import slots_for
+from sweeper.driver.cluster import own_ray_is_gone, slots_for, start_again
 from sweeper.driver.disk import Disk
 from sweeper.driver.requests import Requests
 from sweeper.driver.worker import TrialWorker
@@ -27,7 +27,7 @@ from sweeper.errors import EngineError
 
 _LOG = logging.getLogger(__name__)
 _DEATHS_IN_A_ROW = 3
-_SLOTS_SECONDS = 2.0
+_ASK_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 
 
@@ -36,6 +36,7 @@ def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool
 
     A Tune run may die of things that are no trial's fault (Ray's memory monitor kills a worker in a way that
     Tune does not handle); the next one starts from the ledger, where the trials that ran are marked as running.
+    A Ray of the sweep's own whose node died is started again before it.
 
     Args:
         sweep: what to run.
@@ -50,14 +51,15 @@ def run_trials(sweep: Sweep, *, worker: type[TrialWorker] = TrialWorker) -> bool
     with signals_caught() as signalled:
         disk = Disk(sweep.spec, sweep.paths)
         requests = Requests(signalled, sweep.paths, disk)
-        attempts = Attempts(sweep, _Slots(sweep), paused=requests.why_paused, disk=disk)
+        nodes = _Nodes(sweep)
+        attempts = Attempts(sweep, nodes.slots, paused=requests.why_paused, disk=disk)
         try:
-            return _run(sweep, worker, attempts, requests, disk)
+            return _run(sweep, attempts, requests, lambda: _fit(sweep, worker, attempts, requests, nodes))
         finally:
             attempts.close()
 
 
-def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: Requests, disk: Disk) -> bool:
+def _run(sweep: Sweep, attempts: Attempts, requests: Requests, fit: Callable[[], Exception | None]) -> bool:
     deaths = 0
     while True:
         attempts.take_over()
@@ -67,15 +69,8 @@ def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: 
         if requests.stop:
             return False
         finished = _finished(sweep)
-        try:
-            _tuner(sweep, worker, attempts, OnRequest(requests, attempts)).fit()
-        except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
-            _LOG.exception("A Tune run died.")
-            if "running low on memory" in str(error):
-                attempts.killed_for_memory(str(error))
-            if is_full(error):
-                disk.filled()
-                continue
+        error = fit()
+        if error is not None:
             deaths = 1 if _finished(sweep) > finished else deaths + 1
             if deaths >= _DEATHS_IN_A_ROW:
                 raise EngineError(
@@ -85,6 +80,25 @@ def _run(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: 
             sweep.observer.note(f"Ray Tune stopped ({_gist(error)}); going on from the ledger.")
         # Workers of a Tune run that died hold their CPUs until its objects, which refer to each other, are gone.
         gc.collect()
+        if own_ray_is_gone():
+            start_again()
+
+
+def _fit(
+    sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, requests: Requests, nodes: _Nodes
+) -> Exception | None:
+    """Makes one Tune run; returns what it died of, unless that was a full disk, which pauses the sweep."""
+    try:
+        _tuner(sweep, worker, attempts, OnRequest(requests, attempts, nodes.are_gone)).fit()
+    except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
+        _LOG.exception("A Tune run died.")
+        if "running low on memory" in str(error):
+            attempts.killed_for_memory(str(error))
+        if is_full(error):
+            requests.disk_filled()
+            return None
+        return error
+    return EngineError("Ray's node on this machine died") if nodes.are_gone() else None
 
 
 def _sit_out(sweep: Sweep, attempts: Attempts, requests: Requests) -> None:
@@ -128,19 +142,30 @@ def signals_caught() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-class _Slots:
-    """How many trials run at once, asked of the cluster anew every few seconds: nodes come and go."""
+class _Nodes:
+    """What the cluster has now, asked anew every few seconds: nodes come and go."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
         self._asked = float("-inf")
         self._slots = 1
+        self._gone = False
 
-    def __call__(self) -> int:
-        if time.monotonic() - self._asked > _SLOTS_SECONDS:
-            self._slots = slots_for(self._sweep.share, self._sweep.spec.resources)
-            self._asked = time.monotonic()
+    def slots(self) -> int:
+        """How many trials run at once."""
+        self._ask()
         return self._slots
+
+    def are_gone(self) -> bool:
+        """Whether the Ray of this sweep's own has lost its node, without which Tune would wait for ever."""
+        self._ask()
+        return self._gone
+
+    def _ask(self) -> None:
+        if time.monotonic() - self._asked > _ASK_SECONDS:
+            self._slots = slots_for(self._sweep.share, self._sweep.spec.resources)
+            self._gone = own_ray_is_gone()
+            self._asked = time.monotonic()
 
 
 def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper: OnRequest) -> tune.Tuner:

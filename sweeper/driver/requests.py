@@ -35,6 +35,10 @@ class Requests:
             return self._disk.why_full()
         return f"It was paused by `sweeper pause`; `sweeper resume {self._paths.root.name}` goes on."
 
+    def disk_filled(self) -> None:
+        """Pauses the sweep until the disk has room again."""
+        self._disk.filled()
+
     def wait(self, seconds: float) -> None:
         """Sleeps, or less where a signal comes."""
         self._signalled.wait(seconds)

@@ -36,13 +36,13 @@ name: sweep
 data: {source: folder, root: ../images, image_size: 32, store_size: 32}
 backbone: test_efficientnet
 weights: random
-train: {epochs: 6, batch_size: 8, warmup_epochs: 0.5}
+train: {epochs: 12, batch_size: 2, warmup_epochs: 0.5}
 augment: {hflip: 0.0}
 space:
   lr: {log: [1.0e-3, 1.0e-2]}
   layer_decay: {uniform: [0.7, 1.0]}
   weight_decay: {uniform: [0.0, 0.1]}
-search: {trials: 5, sampler: curves, cost_aware: false, stop: {asha: {grace_epochs: 1, reduction: 2}}}
+search: {trials: 5, sampler: curves, cost_aware: false, stop: {asha: {grace_epochs: 6, reduction: 2}}}
 resources: {max_concurrent: 1, retries: 100}
 """
 TRIALS = 5
