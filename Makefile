@@ -49,7 +49,8 @@ check: setup
 
 ## The whole test suite with its coverage gate, in a process for each core (four at most); a file's tests stay together.
 test: setup
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered --cov-fail-under 90 --durations=25
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--durations=25 --cov --cov-report term:skip-covered --cov-fail-under 90
 
 ## Print every benchmark's table.
 bench: setup
