@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+Sweeper = Callable[..., Any]
 TINY = """\
 name: tiny
 data: {source: digits, image_size: 32}
@@ -18,20 +23,23 @@ search: {trials: 9, sampler: random, stop: {asha: {grace_epochs: 1, reduction: 3
 """
 
 
-def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "tiny.yaml").write_text(TINY)
+@pytest.fixture
+def sweeper(sweeper: Sweeper) -> Sweeper:
+    """In a folder whose `tiny.yaml` has nine trials."""
+    Path("tiny.yaml").write_text(TINY)
+    return sweeper
+
+
+def test_a_plan_is_a_table_and_a_few_sentences_and_starts_no_ray(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
     script = (
         "import sys; sys.argv[0] = 'sweeper'\n"
         "from sweeper.cli.main import main\n"
         "try: main()\n"
         "finally: print('ray' in sys.modules, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", script, "plan", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-
-
-def test_a_plan_is_a_table_and_a_few_sentences_and_starts_no_ray(tmp_path: Path) -> None:
-    done = plan(tmp_path, "tiny.yaml", "--no-measure")
+    command = [sys.executable, "-c", script, "plan", "tiny.yaml", "--no-measure"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "False\n"
     assert "Sweep `tiny`: 9 trials on CPU" in done.stdout
@@ -39,25 +47,25 @@ def test_a_plan_is_a_table_and_a_few_sentences_and_starts_no_ray(tmp_path: Path)
     assert "test_efficientnet" in done.stdout
 
 
-def test_points_that_cannot_run_are_exit_code_2_and_one_sentence_each(tmp_path: Path) -> None:
-    done = plan(tmp_path, "tiny.yaml", "--no-measure", "--json", "--set", "space.freeze_depth={int: [4, 6]}")
-    assert done.returncode == 2
+def test_points_that_cannot_run_are_exit_code_2_and_one_sentence_each(sweeper: Sweeper) -> None:
+    done = sweeper("plan", "tiny.yaml", "--no-measure", "--json", "--set", "space.freeze_depth={int: [4, 6]}")
+    assert done.code == 2
     sentence = (
         "`test_efficientnet` with freeze_depth=6: `freeze_depth` must be 0 to 5 for `test_efficientnet.r160_in1k`, whose "
         "stages are stem, stage1, stage2, stage3, stage4, head, but it is `6`."
     )
-    assert done.stderr.splitlines()[0] == f"sweeper: {sentence}"
-    assert json.loads(done.stdout)["problems"] == [sentence]
+    assert done.err.splitlines()[0] == f"sweeper: {sentence}"
+    assert json.loads(done.out)["problems"] == [sentence]
 
 
-def test_a_name_that_is_neither_a_file_nor_a_sweep_is_told(tmp_path: Path) -> None:
-    done = plan(tmp_path, "tyni")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == f"sweeper: There is no sweep `tyni` in `{tmp_path}/sweeps`."
+def test_a_name_that_is_neither_a_file_nor_a_sweep_is_told(sweeper: Sweeper, tmp_path: Path) -> None:
+    done = sweeper("plan", "tyni")
+    assert done.code == 2
+    assert done.err.splitlines()[0] == f"sweeper: There is no sweep `tyni` in `{tmp_path}/sweeps`."
 
 
-def test_the_plan_as_json_says_what_the_search_would_start_from(tmp_path: Path) -> None:
-    done = plan(tmp_path, "tiny.yaml", "--no-measure", "--json", "--set", "backbone=convnext_atto", "--set", "weights=pretrained")  # fmt: skip
-    assert json.loads(done.stdout)["start"] == ["The prior of ConvNeXt, with 1 first point."], done.stderr
-    purist = plan(tmp_path, "tiny.yaml", "--no-measure", "--json", "--no-prior")
-    assert json.loads(purist.stdout)["start"] == []
+def test_the_plan_as_json_says_what_the_search_would_start_from(sweeper: Sweeper) -> None:
+    done = sweeper("plan", "tiny.yaml", "--no-measure", "--json", "--set", "backbone=convnext_atto", "--set", "weights=pretrained")  # fmt: skip
+    assert json.loads(done.out)["start"] == ["The prior of ConvNeXt, with 1 first point."], done.err
+    purist = sweeper("plan", "tiny.yaml", "--no-measure", "--json", "--no-prior")
+    assert json.loads(purist.out)["start"] == []

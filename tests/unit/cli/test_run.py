@@ -121,12 +121,12 @@ def test_a_sweep_whose_trials_all_fail_is_a_failure_that_explains_itself(sweeper
     assert f"log: {Path('sweeps/tiny/trials/0000/trial.log').absolute()}\n" in status
 
 
-def test_several_backbones_share_one_leaderboard(sweeper: Sweeper) -> None:
+def test_several_backbones_share_one_leaderboard(sweeper: Sweeper, photos: Path) -> None:
     Path("compare.yaml").write_text(
         "name: compare\n"
-        "data: {source: digits, image_size: 64}\n"
+        f"data: {{source: folder, root: {photos}, image_size: 64}}\n"
         "weights: random\n"
-        "train: {epochs: 1, batch_size: 128}\n"
+        "train: {epochs: 1, batch_size: 4}\n"
         "tracking: {enabled: false}\n"
         "space:\n"
         "  backbone: {choice: [davit_tiny, maxvit_tiny_rw_224]}\n"
