@@ -92,9 +92,10 @@ class Attempts:
 
         What a driver that was killed did not come to clear away is cleared away now.
         """
-        for record in self._sweep.ledger.records():
-            if record.state.is_finished:
-                self._clear(record)
+        finished = [record for record in self._sweep.ledger.records() if record.state.is_finished]
+        for record in finished:
+            self._clear(record)
+        self._disk.tidy(finished)
         self._live.clear()
         self._to_take_up = deque(self._sweep.ledger.interrupted())
         for number in self._to_take_up:
@@ -309,7 +310,7 @@ class Attempts:
         self.tell()
         self._sweep.observer.trial_ended(record)
         self._clear(record)
-        self._disk.tidy(self._sweep.ledger.records())
+        self._disk.tidy([record])
 
     def _clear(self, record: TrialRecord) -> None:
         """Removes what a finished trial needs no more; a failed one keeps its state for whoever looks into it."""

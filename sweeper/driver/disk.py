@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from sweeper.disk import size, told
@@ -18,6 +18,8 @@ _LEAST_BYTES: Final = 8 * 2**20
 _ROOM: Final = 1.5
 """A disk that was full has room again only above its need by this: else the next epoch would fill it."""
 _GLANCE_SECONDS: Final = 1.0
+_WEIGHING_SHARE: Final = 0.05
+"""Of the driver's time that goes into looking how large the trials' files are, at most."""
 _COUNT_SECONDS: Final = 30.0
 """Adding up all files takes longer than asking how much is free."""
 
@@ -31,11 +33,14 @@ class Disk:
         self._looked = self._counted = float("-inf")
         self._why: str | None = None
         self._used = 0
+        self._needed, self._weighed, self._pause = 0, float("-inf"), 0.0
+        self._kept: dict[int, TrialRecord] = {}
+        self._failed: set[int] = set()
 
     def filled(self) -> None:
         """Says that something could not be written for want of room."""
         self._was_full = True
-        self._looked = float("-inf")
+        self._looked = self._weighed = float("-inf")
 
     def why_full(self) -> str | None:
         """Returns why nothing can be written for now, a sentence or two; None where there is room."""
@@ -44,22 +49,25 @@ class Disk:
             self._why = self._look()
         return self._why
 
-    def tidy(self, records: Sequence[TrialRecord]) -> None:
-        """Removes what is not to be kept.
+    def tidy(self, ended: Iterable[TrialRecord]) -> None:
+        """Removes what is not to be kept, now that trials have ended; those of earlier calls are known.
 
         Never what a trial that is not finished needs, nor weights that another sweep's teacher is (it has left a
         mark), nor those of the best trial. The state of a failed trial, from which it may be run again, goes only
         where `checkpoints.disk_gb` leaves no other way.
         """
-        finished = [record for record in records if record.state.is_finished]
-        keep = self._spec.checkpoints.keep
-        ranked = best_first(finished, self._spec.search)
-        kept = set(ranked[:keep]) | front(finished, self._spec.search)
+        new = {record.number: record for record in ended}
+        self._failed |= {number for number, record in new.items() if record.state is TrialState.FAILED}
+        # Who is not among the best of those that were kept is not among the best of all.
+        rivals = sorted((self._kept | new).values(), key=lambda record: record.number)
+        ranked = best_first(rivals, self._spec.search)
+        kept = set(ranked[: self._spec.checkpoints.keep]) | front(rivals, self._spec.search)
+        self._kept = {record.number: record for record in rivals if record.number in kept}
         self._remove_weights(number for number in ranked if number not in kept)
         if self._over():
-            failed = [record.number for record in finished if record.state is TrialState.FAILED]
-            for number in failed:
+            for number in sorted(self._failed):
                 self._paths.trial(number).checkpoint.unlink(missing_ok=True)
+            self._failed.clear()
             for number in reversed(ranked[1:]):
                 if not self._over():
                     break
@@ -104,10 +112,16 @@ class Disk:
 
     def _need(self) -> int:
         """Returns the bytes that a trial writes: its state anew beside the old one, and its best weights likewise."""
-        trials = self._paths.root / "trials"
-        states = [size(path) for path in trials.glob("*/last.ckpt")]
-        weights = [size(path) for path in trials.glob("*/best.safetensors")]
-        return _LEAST_BYTES + max(states, default=0) + max(weights, default=0)
+        now = time.monotonic()
+        if now - self._weighed > self._pause:
+            trials = self._paths.root / "trials"
+            states = [size(path) for path in trials.glob("*/last.ckpt")]
+            weights = [size(path) for path in trials.glob("*/best.safetensors")]
+            self._needed = _LEAST_BYTES + max(states, default=0) + max(weights, default=0)
+            self._weighed = time.monotonic()
+            # Looking into ten thousand folders takes a while.
+            self._pause = (self._weighed - now) / _WEIGHING_SHARE
+        return self._needed
 
     def _largest(self) -> str:
         folders = [path for path in self._paths.root.parent.iterdir() if path.is_dir() and path != self._paths.root]

@@ -36,6 +36,7 @@ class Limits:
         self._before = ledger.spent.hours
         records = ledger.records()
         self._epochs = {record.number: len(record.epochs) for record in records}
+        self._total = sum(self._epochs.values())
         self._seconds = sum(record.seconds for record in records)
         self._finished = -1
         self._gain: float | None = None
@@ -44,14 +45,15 @@ class Limits:
     def spent(self) -> Spent:
         """What has been used up until now."""
         return Spent(
-            epochs=sum(self._epochs.values()),
+            epochs=self._total,
             gpu_hours=self._seconds * self._share.gpus / _HOUR,
             hours=self._before + (self._clock() - self._started) / _HOUR,
         )
 
     def epoch_ended(self, number: int, epoch: EpochMetrics) -> None:
         """Counts an epoch, once, however often a trial tells of it."""
-        if epoch.epoch > self._epochs.get(number, 0):
+        if epoch.epoch > (known := self._epochs.get(number, 0)):
+            self._total += epoch.epoch - known
             self._epochs[number] = epoch.epoch
             self._seconds += epoch.train_seconds + epoch.eval_seconds
         self._ledger.note_spent(self.spent)

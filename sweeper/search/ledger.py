@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, cast
 
 import optuna
 from optuna.storages import BaseStorage
@@ -34,6 +34,7 @@ from sweeper.search.curves import CurveSearch, GivenUp, direction, observations
 from sweeper.search.editions import Editions, renamed
 from sweeper.search.grid import grid_points
 from sweeper.search.importance import importances
+from sweeper.search.mirror import Mirror
 from sweeper.search.outlook import gain_of_draws
 from sweeper.search.patience import patient
 from sweeper.search.point import forget_point, scoped_point, suggest_point, unscoped
@@ -68,22 +69,31 @@ def open_ledger(spec: SweepSpec, url: str, *, create: bool, advice: Advice | Non
     storage = open_storage(url)
     if not create and spec.name not in optuna.get_all_study_names(storage):
         raise SweepFolderError(f"The sweep `{spec.name}` has no trials yet; `sweeper resume {spec.name}` starts them.")
-    ledger = Ledger(spec, open_study(spec, storage), storage, advice or Advice())
+    ledger = Ledger(spec, open_study(spec, storage, writes=create), advice or Advice())
     if create:
         ledger.enqueue_seeds()
     return ledger
 
 
-def open_study(spec: SweepSpec, storage: BaseStorage) -> optuna.Study:
-    """Returns the study of a sweep, made if missing."""
+def open_study(spec: SweepSpec, storage: BaseStorage, *, writes: bool) -> optuna.Study:
+    """Returns the study of a sweep, made if missing.
+
+    Args:
+        spec: the sweep; its name is the study's.
+        storage: where it is.
+        writes: whether it is for the one process that writes trials, to which nobody else's writes are shown.
+    """
     better = METRICS[spec.search.objective].higher_is_better
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
         direction=StudyDirection.MAXIMIZE if better else StudyDirection.MINIMIZE,
         pruner=pruner_for(spec),
         load_if_exists=True,
     )
+    if writes:
+        study._storage = cast("BaseStorage", Mirror(study._storage, study._study_id))
+    return study
 
 
 class Ledger:
@@ -102,15 +112,14 @@ class Ledger:
             ledger.complete(suggestion.number)
     """
 
-    def __init__(self, spec: SweepSpec, study: optuna.Study, storage: BaseStorage, advice: Advice) -> None:
+    def __init__(self, spec: SweepSpec, study: optuna.Study, advice: Advice) -> None:
         self._spec = spec
         self._study = study
-        self._storage = storage
+        self._storage = study._storage
         self._advice = advice
         self._editions = Editions.of(study.user_attrs.get(_EDITS))
         self._grid = list(itertools.islice(grid_points(spec), spec.search.trials)) if _is_grid(spec) else []
-        # Ids of trials by number: they never change, and looking one up costs a query.
-        self._ids: dict[int, int] = {}
+        self._records: dict[int, tuple[FrozenTrial, TrialRecord]] = {}
 
     @cached_property
     def _curves(self) -> CurveSearch:
@@ -189,6 +198,7 @@ class Ledger:
         numbers = {number: len(trials) + index for index, number in enumerate(again)}
         old = self._editions
         self._editions = old.after(before, self._spec, begun, again=numbers)
+        self._records.clear()  # a record says what its trial had besides its point
         self._study.set_user_attr(_EDITS, self._editions.to_attribute())
         waiting = [trial for trial in trials if trial.state is OptunaState.WAITING]
         for trial in waiting:
@@ -288,7 +298,7 @@ class Ledger:
     @patient
     def interrupted(self) -> tuple[int, ...]:
         """Returns the numbers of the trials that are marked as running: at a driver's start, those to take up."""
-        return tuple(trial.number for trial in self._trials() if trial.state is OptunaState.RUNNING)
+        return tuple(trial.number for trial in self._trials(OptunaState.RUNNING))
 
     def expected_gain(self) -> float | None:
         """Returns how much better than the best trial so far the best point is expected to be (the regret left).
@@ -320,8 +330,8 @@ class Ledger:
         rated = [(trial, epoch.value(objective)) for trial, epoch in best if epoch and trial.state.is_finished()]
         return importances(rated, self._study.direction)
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+    def _trials(self, *states: OptunaState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _verdict(self, number: int, epoch: EpochMetrics) -> Verdict:
         trial = self._frozen(number)
@@ -340,18 +350,18 @@ class Ledger:
         search = self._spec.search
         if not search.also:
             return False
-        name = f"{EPOCH}{epoch.epoch}"
-        rivals = (t.user_attrs[name] for t in self._trials() if t.number != number and name in t.user_attrs)
+        rivals = (record.epochs for record in self.records() if record.number != number)
         objectives = (search.objective, *search.also)
-        return not any(EpochMetrics.model_validate(rival).dominates(epoch, objectives) for rival in rivals)
+        return not any(
+            epochs[epoch.epoch - 1].dominates(epoch, objectives) for epochs in rivals if len(epochs) >= epoch.epoch
+        )
 
     @patient
     def _next_number(self) -> int | None:
-        trials = self._trials()
-        waiting = [trial.number for trial in trials if trial.state is OptunaState.WAITING]
-        if waiting:
-            return min(waiting)
-        return len(trials) if len(trials) < self.total else None
+        if waiting := self._trials(OptunaState.WAITING):
+            return waiting[0].number
+        asked = len(self._trials())
+        return asked if asked < self.total else None
 
     @patient
     def _begin(self, number: int) -> Suggestion:
@@ -373,15 +383,18 @@ class Ledger:
         return suggest_point(trial, self._spec, self._editions.name)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
-        return record_of(trial, self._editions.kept(trial.number))
+        """Returns a trial's record, made once for each state of the trial: what is written makes it another object."""
+        of, record = self._records.get(trial.number, (None, None))
+        if record is None or of is not trial:
+            record = record_of(trial, self._editions.kept(trial.number))
+            self._records[trial.number] = (trial, record)
+        return record
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._trial_id(number))
 
     def _trial_id(self, number: int) -> int:
-        if number not in self._ids:
-            self._ids = {trial.number: trial._trial_id for trial in self._trials()}
-        return self._ids[number]
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
 
 
 def _is_grid(spec: SweepSpec) -> bool:

@@ -81,8 +81,8 @@ class SeedLedger(Ledger):
 
     def _give_up_losers(self) -> None:
         losers = clear_losers(self.plan, self.records(), self._spec.search.objective)
-        for trial in self._trials():
-            if trial.state is OptunaState.WAITING and self.plan.run(trial.number)[0] in losers:
+        for trial in self._trials(OptunaState.WAITING):
+            if self.plan.run(trial.number)[0] in losers:
                 self._storage.set_trial_state_values(trial._trial_id, OptunaState.PRUNED)
 
 
@@ -99,7 +99,7 @@ def open_seed_ledger(spec: SweepSpec, plan: SeedPlan, url: str) -> SeedLedger:
     """
     runs = seed_spec(spec, plan)
     storage = open_storage(url)
-    ledger = SeedLedger(runs, open_study(runs, storage), storage, Advice())
+    ledger = SeedLedger(runs, open_study(runs, storage, writes=True), Advice())
     ledger.plan = plan
     ledger.enqueue_seeds()
     return ledger

@@ -176,7 +176,8 @@ def test_a_point_runs_again_as_a_new_trial_and_the_old_one_no_longer_counts(
     now = edited(spec, ["search.trials=+2"])
     ledger = open_on_disk(now)
     assert ledger.edit(spec, again=[1, 0]) == {1: 2, 0: 3}
-    again = open_on_disk(now).ask()
+    ledger = open_on_disk(now)
+    again = ledger.ask()
     assert again is not None
     assert (again.number, again.params) == (2, failed.params)
     assert ledger.record(1).state is TrialState.FAILED
