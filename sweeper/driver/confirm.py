@@ -65,7 +65,7 @@ def confirm(spec: SweepSpec, paths: SweepPaths, asked: ConfirmSpec | None, obser
         seeds = f"{len(plan.seeds)} seeds"
         observer.note(f"Trials {', '.join(map(str, plan.trials))} run again over {seeds}: at most {plan.total} runs.")
         with connected():
-            if not _run(spec, paths, plan, observer):
+            if not _run(spec, paths, plan, runs, observer):
                 return False
     ranked = standings(plan, runs.records(), spec.search.objective)
     if ranked and (asked or ConfirmSpec()).test:
@@ -143,13 +143,11 @@ class SeedPaths(SweepPaths):
         return SweepPaths(self.root).trial(trial).seed(seed)
 
 
-def _run(spec: SweepSpec, paths: SweepPaths, plan: SeedPlan, observer: SweepObserver) -> bool:
+def _run(spec: SweepSpec, paths: SweepPaths, plan: SeedPlan, runs: Ledger, observer: SweepObserver) -> bool:
     share, cache = share_for(spec.resources), CachePaths.default()
     prepared = prepare(spec, cache, observer)
     require_same_split(paths, prepared, observer)
-    url = storage_url(spec, paths)
-    runs = open_seed_ledger(spec, plan, url)
-    sweep_id = open_ledger(spec, url, create=False).sweep_id
+    sweep_id = open_ledger(spec, storage_url(spec, paths), create=False).sweep_id
     tracker = open_seed_tracker(spec.tracking, Workspace(paths.root.parent), plan)
     tracker.begin(_info(spec, sweep_id, prepared))
     finished = False
