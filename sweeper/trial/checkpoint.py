@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -62,7 +63,7 @@ def load_checkpoint(path: Path, *, config_hash: str) -> Checkpoint | None:
         None if there is no such file.
 
     Raises:
-        CheckpointError: the file is damaged, or was written by a trial with other settings.
+        CheckpointError: the file is damaged, asks to run something, or was written by a trial with other settings.
     """
     if not path.exists():
         return None
@@ -71,7 +72,13 @@ def load_checkpoint(path: Path, *, config_hash: str) -> Checkpoint | None:
         if handle.read() != digest:
             raise CheckpointError(f"A checkpoint must be whole, but `{path}` is damaged; delete it to start anew.")
     # The digest behind the archive does not disturb: a zip file is read from its end, comments skipped.
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"A checkpoint holds tensors and plain values only, but `{path}` asks for more, which is not run; "
+            "delete it to start anew."
+        ) from error
     history = tuple(EpochMetrics(**metrics) for metrics in content.pop("history"))
     checkpoint = Checkpoint(history=history, **content)
     if checkpoint.config_hash != config_hash:

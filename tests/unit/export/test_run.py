@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from sweeper.errors import ModelError
 from sweeper.export import Check, ExportReport, ExportRequest, export_model, load_model
 from sweeper.export.sources import FolderSource, scores_of
 from sweeper.export.writing import Writing
-from sweeper.paths import CachePaths, ModelPaths
+from sweeper.paths import CachePaths, ModelPaths, TrialPaths
 from sweeper.records import EpochMetrics
 from tests.unit.export.conftest import trained
 
@@ -151,3 +153,14 @@ def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
         "A model must be the folder of a finished trial, of a sweep with one, or of an exported model, but "
         f"`{tmp_path}` does not hold `config.json` and `best.safetensors` or `model.safetensors`."
     )
+
+
+def test_weights_whose_file_was_damaged_are_refused(trial: Trial, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trial[0], tmp_path / "0003"))
+    weights = TrialPaths(folder).best
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1  # in the last tensor, so that the file still opens
+    weights.write_bytes(damaged)
+    message = f"A model's weights must be whole, but `{weights}` is damaged; take another trial."
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        load_model(folder, device="cpu")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -71,6 +72,26 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     message = f"A checkpoint must be whole, but `{path}` is damaged; delete it to start anew."
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         load_checkpoint(path, config_hash="abc")
+
+
+class Payload:
+    """What a hostile file would run when unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("unpickled",))
+
+
+def test_a_pickle_with_the_right_digest_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"history": (), "model": Payload()}, path)
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
+    message = (
+        f"A checkpoint holds tensors and plain values only, but `{path}` asks for more, which is not run; "
+        "delete it to start anew."
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_checkpoint(path, config_hash="abc")
+    assert "unpickled" not in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, top_k_accuracy_score
 
+from sweeper.paths import TrialPaths
+from sweeper.spec.trial import TrialConfig
 from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.evaluate import Tally, averaged
+from sweeper.trial.run import Runtime, run_trial
 
 
 def counts(*images: int) -> ClassCounts:
@@ -121,3 +126,26 @@ def test_the_views_of_an_image_are_averaged_as_probabilities() -> None:
     torch.testing.assert_close(averaged(logits, views=2).softmax(1), expected)
     torch.testing.assert_close(averaged(logits, views=2).exp(), expected)  # normalised: a loss can be taken of them
     assert averaged(logits, views=1) is logits
+
+
+def test_an_evaluation_that_runs_out_of_memory_goes_on_with_fewer_images_at_once(
+    make_config: Callable[..., TrialConfig], runtime: Runtime, tmp_path: Path
+) -> None:
+    config, sizes = make_config(train={"epochs": 1}), list[int]()
+
+    def refuse_more_than_five(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if type(module).__name__ == "EfficientNet" and not module.training:
+            sizes.append(len(inputs[0]))
+            if sizes[-1] > 5:
+                raise torch.OutOfMemoryError(f"{sizes[-1]} images")
+
+    (roomy,) = run_trial(config, TrialPaths(tmp_path / "roomy"), runtime=runtime)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(refuse_more_than_five)
+    try:
+        (tight,) = run_trial(config, TrialPaths(tmp_path / "tight"), runtime=runtime)
+    finally:
+        hook.remove()
+    assert max(sizes) > 5
+    assert sum(size for size in sizes if 1 < size <= 5) == 40  # each image once; single ones time the latency
+    assert (tight.top1, tight.micro_batch) == (roomy.top1, roomy.micro_batch)  # the training is as it was
+    assert tight.val_loss == pytest.approx(roomy.val_loss, rel=1e-3)
