@@ -1,4 +1,4 @@
-"""SIGKILL for the driver, a worker, the raylet and all of them, at random moments and at writes: all is exact."""
+"""SIGKILL for the driver, a worker, the node and all of them, at random moments and at writes: all is exact."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ class Lives:
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         if what == "driver":
             family = family[:1]
-        elif what == "raylet":
-            family = [process for process in family if process.name() == "raylet"]
+        elif what == "node":
+            family = [process for process in family if process.name().startswith(("raylet", "ray::"))]
         elif what == "worker":
             family = [process for process in family if "ray::ResourceTrainable" in " ".join(process.cmdline())]
         for process in family:
             process.kill()
         self.kills += 1
-        if what != "worker":
+        if what in ("driver", "all"):
             driver.wait(120)
 
     def finish(self) -> None:
@@ -230,7 +230,7 @@ def test_a_sweep_on_ray_whose_processes_are_killed_equals_one_that_was_left_alon
 
     draws = random.Random(2026)
     plans: list[tuple[str, ...]] = [
-        ("driver",), ("worker",), ("raylet",), ("worker", "move", "after"), ("all",), ("driver", "ledger", "after"),
+        ("driver",), ("worker",), ("node",), ("worker", "move", "after"), ("all",), ("driver", "ledger", "after"),
     ]  # fmt: skip
     over: dict[int, int] = {}
     for plan in plans:
