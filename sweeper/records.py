@@ -104,6 +104,8 @@ class EpochMetrics(_Record):
 
     micro_batch: int | None = None
     """Images in one pass where the whole batch did not fit into memory; the steps are those of the whole batch."""
+    gpus: float | None = None
+    """GPUs that the trial had, or the part of one; None on CPUs."""
     parameters: int | None = None
     """Parameters of the model, those of its head included."""
     latency_ms: float | None = None

@@ -29,8 +29,10 @@ def running_table(status: SweepStatus) -> Table:
     for title in ("trial", "epochs", "attempt"):
         table.add_column(title, justify="right")
     table.add_column("on")
+    # Its worker is starting, or no node has room for it.
+    nowhere = "no worker yet" if status.alive else "-"
     for running in status.running:
-        where = f"{running.host}, process {running.pid}" if running.host is not None else "-"
+        where = f"{running.host}, process {running.pid}" if running.host is not None else nowhere
         where += f", micro-batch {running.micro_batch}" if running.micro_batch is not None else ""
         table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt), where)
     return table

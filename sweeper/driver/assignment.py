@@ -29,6 +29,8 @@ class Assignment(_Message):
     """The root of decoded images and converted weights; each node has its own."""
     device: str
     threads: int
+    gpus: float = 0.0
+    """The part of a GPU it gets, or how many."""
     stall_seconds: float | None = None
     """How long the worker may go without finishing a batch."""
 

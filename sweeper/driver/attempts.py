@@ -18,6 +18,7 @@ from sweeper.driver.observer import SweepObserver
 from sweeper.driver.requests import Bulletin
 from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, SweepPaths, written_aside
+from sweeper.planning.packing import Packing, packing_of
 from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, Suggestion, TrialRecord, TrialState, WaitingTrial
 from sweeper.search import Ledger
@@ -37,6 +38,14 @@ class Sweep:
     tracker: Tracker
     observer: SweepObserver
     share: Share
+    """What a trial gets that was not measured yet."""
+    gpu_mb: float | None = None
+    """Memory of the smallest GPU that a trial may get, in MiB; None where that is not known."""
+
+    @cached_property
+    def packing(self) -> Packing:
+        """What each trial gets."""
+        return packing_of(self.spec, self.share, self.ledger.records(), gpu_mb=self.gpu_mb)
 
 
 _ASKED: Final = "ended by `sweeper stop --trial`"
@@ -48,6 +57,7 @@ class _Live:
 
     number: int
     config: TrialConfig
+    share: Share
 
 
 class Attempts:
@@ -139,7 +149,8 @@ class Attempts:
             return None
         self._why.pop(suggestion.number, None)
         config = resolve(self._sweep.spec, suggestion.params)
-        self._live[name] = _Live(suggestion.number, config)
+        share = self._sweep.packing.share(suggestion.params)
+        self._live[name] = _Live(suggestion.number, config, share)
         self._track(self._live[name])
         self._sweep.observer.trial_started(suggestion)
         self.tell()
@@ -149,8 +160,9 @@ class Attempts:
             config=config,
             folder=self._sweep.paths.trial(suggestion.number).root,
             cache=self._sweep.cache.root,
-            device=self._sweep.share.device,
-            threads=self._sweep.share.threads,
+            device=share.device,
+            threads=share.threads,
+            gpus=share.gpus,
             stall_seconds=60.0 * stall if (stall := self._sweep.spec.resources.stall_minutes) is not None else None,
         )
 
@@ -178,6 +190,7 @@ class Attempts:
         live = self._live[name]
         number = live.number
         is_last = epoch.epoch >= live.config.train.epochs
+        epoch = epoch.model_copy(update={"gpus": live.share.gpus or None})
         decision = self._sweep.ledger.report(number, epoch, is_last=is_last)
         self._limits.epoch_ended(number, epoch)
         if self._limits.time_is_up and not is_last:
@@ -191,11 +204,23 @@ class Attempts:
             self._closed(name)
             return decision
         self._track(live)
-        if self._paused() is None or is_last:
+        takes_less = self._takes_less(live)
+        if is_last or (self._paused() is None and not takes_less):
             return decision
         # Its checkpoint is written: the worker can be let go, and another one goes on from there.
-        self._put_back(name, "the sweep is paused; it goes on from its last epoch")
+        paused = "the sweep is paused; it goes on from its last epoch"
+        self._put_back(name, "it goes on with the part of a GPU that it needs" if self._paused() is None else paused)
         return Decision.STOP
+
+    def _takes_less(self, live: _Live) -> bool:
+        """Takes in what a trial's epoch took of memory; returns whether less of a GPU would do from here on."""
+        if self._sweep.gpu_mb is None:
+            return False
+        record = self._sweep.ledger.record(live.number)
+        told = self._sweep.packing.learn(record)
+        if told is not None:
+            self._sweep.observer.note(told)
+        return self._sweep.packing.share(record.params).gpus < live.share.gpus
 
     def _judge(self, number: int) -> Decision:
         """Closes a trial for a reason that is not the stop rule's, where there is one."""

@@ -6,18 +6,24 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.driver.drain import draining_nodes
 from sweeper.errors import EngineError
 from sweeper.planning.share import Share, share_on, slots_on
 from sweeper.spec.resources import ResourcesSpec
+from sweeper.trial.memory import total_mb
 
 _LOG = logging.getLogger(__name__)
 _TOO_SLOW: Final = "timed out during startup"
+_ASK_SECONDS: Final = 30.0
+_KIND: Final = "accelerator_type:"
+"""What precedes the name of an accelerator type among a node's resources."""
 _END_SECONDS: Final = 10.0
 _OBJECT_STORE_BYTES: Final = 128 * 2**20
 """Trials exchange a few numbers an epoch; by default Ray would take a third of the memory."""
@@ -126,9 +132,54 @@ def slots_for(share: Share, resources: ResourcesSpec) -> int:
 
 def _nodes() -> list[Share]:
     """Returns what each node has that is alive and not about to go."""
+    return [has for _, has in _alive()]
+
+
+def _alive() -> list[tuple[dict[str, Any], Share]]:
     draining = draining_nodes()
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
-    return [Share(cpus=r.get("CPU", 0.0), gpus=r.get("GPU", 0.0)) for r in resources]
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+    return [(node, _has(node["Resources"])) for node in nodes]
+
+
+def _has(resources: dict[str, float]) -> Share:
+    kinds = frozenset(name.removeprefix(_KIND) for name in resources if name.startswith(_KIND))
+    return Share(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), kinds=kinds)
+
+
+def requested(share: Share) -> dict[str, float]:
+    """Returns what Tune asks the cluster for, for one trial."""
+    return {"cpu": share.cpus, "gpu": share.gpus} | kinds_requested(share)
+
+
+def kinds_requested(share: Share) -> dict[str, float]:
+    """Returns Ray's own way to ask for a kind: a thousandth of a resource of which each such node has one."""
+    return {f"{_KIND}{kind}": 0.001 for kind in sorted(share.kinds)}
+
+
+def gpu_mb_for(share: Share, resources: ResourcesSpec) -> float | None:
+    """Returns the memory of the smallest GPU that a trial may get, in MiB, asked of the nodes that have one.
+
+    None where trials are not to be packed, or a node does not answer within half a minute, as its GPUs are all in use.
+    """
+    if resources.gpus_per_trial != "auto" or not share.gpus:
+        return None
+    ids = [node["NodeID"] for node, has in _alive() if has.gpus >= 1 and share.kinds <= has.kinds]
+    ask = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_mb)
+    asked = [ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(one, soft=False)).remote() for one in ids]
+    try:
+        found: list[float] = ray.get(asked, timeout=_ASK_SECONDS) if asked else []
+    except ray.exceptions.RayError as error:
+        _LOG.warning("The GPUs could not be asked for their memory: %s", error)
+        for one in asked:
+            ray.cancel(one, force=True)
+        return None
+    return min(found, default=0.0) or None
+
+
+def _gpu_mb() -> float:
+    """Returns the memory of the smallest GPU of this machine, in MiB; 0 without CUDA."""
+    count = torch.cuda.device_count()
+    return min((total_mb(torch.device("cuda", index)) for index in range(count)), default=0.0)
 
 
 def _where() -> str:

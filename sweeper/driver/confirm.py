@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeper.data import Prepared
 from sweeper.driver.attempts import Sweep
-from sweeper.driver.cluster import connected, share_for, slots_for
+from sweeper.driver.cluster import connected, gpu_mb_for, share_for, slots_for
 from sweeper.driver.engine import run_trials
 from sweeper.driver.observer import NullObserver, SweepObserver
 from sweeper.driver.preflight import prepare, require_same_split
@@ -154,7 +154,9 @@ def _run(spec: SweepSpec, paths: SweepPaths, plan: SeedPlan, runs: Ledger, obser
     try:
         observer.started(runs.records(), total=runs.total, slots=slots_for(share, spec.resources))
         own = seed_spec(spec, plan)
-        finished = run_trials(Sweep(own, SeedPaths(paths.root, plan), cache, runs, tracker, observer, share))
+        gpu_mb = gpu_mb_for(share, spec.resources)
+        own_paths = SeedPaths(paths.root, plan)
+        finished = run_trials(Sweep(own, own_paths, cache, runs, tracker, observer, share, gpu_mb))
     finally:
         tracker.close(finished=finished, timeout=_FLUSH_SECONDS)
     return finished

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,12 +20,14 @@ from ray import tune
 
 from sweeper.disk import is_full
 from sweeper.driver.adapters import LedgerScheduler, LedgerSearcher, OnRequest
+from sweeper.driver.assignment import Assignment
 from sweeper.driver.attempts import Attempts, Sweep
-from sweeper.driver.cluster import own_ray_is_gone, slots_for, start_again
+from sweeper.driver.cluster import own_ray_is_gone, requested, slots_for, start_again
 from sweeper.driver.disk import Disk
 from sweeper.driver.requests import Requests
 from sweeper.driver.worker import TrialWorker
 from sweeper.errors import EngineError
+from sweeper.planning.share import Share
 
 _LOG = logging.getLogger(__name__)
 _DEATHS_IN_A_ROW = 3
@@ -163,7 +167,7 @@ class _Nodes:
 
     def _ask(self) -> None:
         if time.monotonic() - self._asked > _ASK_SECONDS:
-            self._slots = slots_for(self._sweep.share, self._sweep.spec.resources)
+            self._slots = slots_for(self._sweep.packing.least, self._sweep.spec.resources)
             self._gone = own_ray_is_gone()
             self._asked = time.monotonic()
 
@@ -172,7 +176,7 @@ def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper:
     if sweep.spec.resources.scale_to:
         # What waits is what makes a cluster grow, and Tune lets one trial of a searcher wait by default.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(sweep.spec.resources.scale_to)
-    trainable: Any = tune.with_resources(worker, {"cpu": sweep.share.cpus, "gpu": sweep.share.gpus})
+    trainable: Any = tune.with_resources(worker, placed(sweep))
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -191,6 +195,17 @@ def _tuner(sweep: Sweep, worker: type[TrialWorker], attempts: Attempts, stopper:
             verbose=0,
         ),
     )
+
+
+def placed(sweep: Sweep) -> Any:
+    """Returns what Tune asks the cluster for: one share for all, or where trials are packed each its own."""
+    return requested(sweep.share) if sweep.gpu_mb is None else partial(_placement, sweep.share)
+
+
+def _placement(share: Share, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """Returns what one attempt asks for: its own part of a GPU, the rest as all others."""
+    asked = requested(replace(share, gpus=Assignment.from_ray(config).gpus))
+    return tune.PlacementGroupFactory([{{"cpu": "CPU", "gpu": "GPU"}.get(name, name): asked[name] for name in asked}])
 
 
 def _gist(error: BaseException) -> str:

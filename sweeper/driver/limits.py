@@ -37,7 +37,7 @@ class Limits:
         records = ledger.records()
         self._epochs = {record.number: len(record.epochs) for record in records}
         self._total = sum(self._epochs.values())
-        self._seconds = sum(record.seconds for record in records)
+        self._gpu_seconds = sum(self._gpu_seconds_of(epoch) for record in records for epoch in record.epochs)
         self._finished = -1
         self._gain: float | None = None
 
@@ -46,7 +46,7 @@ class Limits:
         """What has been used up until now."""
         return Spent(
             epochs=self._total,
-            gpu_hours=self._seconds * self._share.gpus / _HOUR,
+            gpu_hours=self._gpu_seconds / _HOUR,
             hours=self._before + (self._clock() - self._started) / _HOUR,
         )
 
@@ -55,8 +55,12 @@ class Limits:
         if epoch.epoch > (known := self._epochs.get(number, 0)):
             self._total += epoch.epoch - known
             self._epochs[number] = epoch.epoch
-            self._seconds += epoch.train_seconds + epoch.eval_seconds
+            self._gpu_seconds += self._gpu_seconds_of(epoch)
         self._ledger.note_spent(self.spent)
+
+    def _gpu_seconds_of(self, epoch: EpochMetrics) -> float:
+        gpus = self._share.gpus if epoch.gpus is None else epoch.gpus
+        return (epoch.train_seconds + epoch.eval_seconds) * gpus
 
     @property
     def time_is_up(self) -> bool:

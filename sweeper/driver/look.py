@@ -9,6 +9,7 @@ from typing import Final
 import ray
 from pydantic import BaseModel, ConfigDict
 
+from sweeper.driver.cluster import kinds_requested
 from sweeper.driver.observer import SweepObserver
 from sweeper.errors import InputError
 from sweeper.paths import CachePaths
@@ -87,7 +88,9 @@ def looking_on_ray(share: Share, cache: CachePaths) -> LookAt:
     """Looks where trials run, with a trial's share of the machine; the process ends with the look."""
 
     def look(config: TrialConfig) -> BackboneLook:
-        task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1)(look_at)
+        task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, resources=kinds_requested(share), max_calls=1)(
+            look_at
+        )
         try:
             found: BackboneLook = ray.get(task.remote(config, device=share.device, threads=share.threads, cache=cache))
         except ray.exceptions.RayTaskError as error:

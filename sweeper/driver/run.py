@@ -11,7 +11,7 @@ from sweeper.data import Prepared
 from sweeper.driver.advice import read_advice, settle_advice, write_advice
 from sweeper.driver.attempts import Sweep
 from sweeper.driver.closing import leave_report
-from sweeper.driver.cluster import connected, share_for, slots_for
+from sweeper.driver.cluster import connected, gpu_mb_for, share_for, slots_for
 from sweeper.driver.confirm import confirm
 from sweeper.driver.edit import SweepEdit, apply_edit, spec_after
 from sweeper.driver.engine import run_trials
@@ -161,7 +161,8 @@ def _run(  # noqa: PLR0913 - one of the two is given
                 if record.attempts:  # a queued trial has no point yet
                     tracker.update(record, resolve(spec, record.params))
             observer.started(records, total=ledger.total, slots=slots)
-            finished = run_trials(Sweep(spec, paths, cache, ledger, tracker, observer, share))
+            gpu_mb = gpu_mb_for(share, spec.resources)
+            finished = run_trials(Sweep(spec, paths, cache, ledger, tracker, observer, share, gpu_mb))
         finally:
             observer.note("Writing the last results to MLflow.")
             backlog = tracker.close(finished=finished, timeout=_FLUSH_SECONDS)

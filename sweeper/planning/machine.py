@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sweeper.planning.share import Share
 
 _MIB = 2.0**20
-_CUDA_CONTEXT_MB = 500.0
+CUDA_CONTEXT_MB = 500.0
 """What CUDA and its libraries take of a GPU besides a trial's tensors, for each process."""
 
 
@@ -52,7 +52,7 @@ def place_of(share: Share, *, slots: int) -> Place:
     if share.gpus:
         title, bf16 = f"GPU, {share.gpus:g} a trial", True
         if torch.cuda.is_available():
-            memory = torch.cuda.get_device_properties(0).total_memory / _MIB * min(share.gpus, 1.0) - _CUDA_CONTEXT_MB
+            memory = torch.cuda.get_device_properties(0).total_memory / _MIB * min(share.gpus, 1.0) - CUDA_CONTEXT_MB
             title = f"{torch.cuda.get_device_name(0)}, {share.gpus:g} a trial"
             bf16 = torch.cuda.get_device_capability(0) >= (8, 0)
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

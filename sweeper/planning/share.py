@@ -15,6 +15,8 @@ class Share:
 
     cpus: float
     gpus: float
+    kinds: frozenset[str] = frozenset()
+    """Accelerator types as Ray calls them: those of the node's GPUs, or those that a trial must have."""
 
     @property
     def device(self) -> str:
@@ -44,15 +46,29 @@ def share_on(nodes: Sequence[Share], resources: ResourcesSpec, *, where: str) ->
             "Machines that are yet to come cannot be asked for their GPUs: with `resources.scale_to`, "
             "`resources.gpus_per_trial` must be a number, but is `auto`."
         )
+    kind = resources.accelerator_type
     share = Share(
-        cpus=resources.cpus_per_trial, gpus=float(any(node.gpus >= 1 for node in nodes)) if gpus == "auto" else gpus
+        cpus=resources.cpus_per_trial,
+        gpus=float(kind is not None or any(node.gpus >= 1 for node in nodes)) if gpus == "auto" else gpus,
+        kinds=frozenset() if kind is None else frozenset({kind}),
     )
+    if kind is not None and not share.gpus:
+        raise ResourceError(
+            f"`resources.accelerator_type` is a kind of GPU, `{kind}`, but `gpus_per_trial` is `0`; leave one out."
+        )
     if share.gpus > 1 and share.gpus != int(share.gpus):
         raise ResourceError(
             f"A trial takes a fraction of one GPU or whole GPUs, but `gpus_per_trial` is `{share.gpus:g}`."
         )
     if resources.scale_to:
         return share
+    if not any(share.kinds <= node.kinds for node in nodes):
+        there = sorted({kind for node in nodes for kind in node.kinds})
+        raise ResourceError(
+            f"Each trial asks for a GPU of the kind `{kind}` (`resources.accelerator_type`), but {where} has "
+            f"{'none' if not there else 'only ' + ', '.join(f'`{name}`' for name in there)}."
+        )
+    nodes = [node for node in nodes if share.kinds <= node.kinds]
     if not any(node.gpus >= share.gpus for node in nodes):
         raise ResourceError(
             f"Each trial asks for {share.gpus:g} GPU, but there is none free to give: {_what_there_is(nodes, where)}; "
@@ -74,6 +90,8 @@ def slots_on(nodes: Sequence[Share], share: Share, resources: ResourcesSpec) -> 
 
 def _fit(node: Share, share: Share) -> int:
     """Returns how many trials fit on one node."""
+    if not share.kinds <= node.kinds:
+        return 0
     by_cpus = int(node.cpus / share.cpus + 1e-9)
     if not share.gpus:
         return by_cpus

@@ -11,6 +11,7 @@ from sweeper.records import DriverState, Spent, TrialRecord, TrialState, Waiting
 from sweeper.results.leaderboard import Row, rank_for
 from sweeper.results.waiting import holders, waiting_trials
 from sweeper.spec import SweepSpec, resolve
+from sweeper.spec.resources import ResourcesSpec
 
 
 class RunningTrial(BaseModel):
@@ -169,12 +170,16 @@ def _explanation(spec: SweepSpec, counts: Counter[TrialState], sight: Sight) -> 
         still = f" Trials that still finish their epoch: {running}." if running else ""
         return f"{driver.paused}{still}"
     if waiting and running:
-        gpus = spec.resources.gpus_per_trial
-        need = f"{spec.resources.cpus_per_trial:g} CPU" + (
-            f" and {gpus:g} GPU" if isinstance(gpus, float) and gpus else ""
-        )
         busy = holders(driver) if driver is not None and driver.running else f"all {running} slots are busy"
-        return f"{waiting} trials wait because {busy}; each trial takes {need}."
+        return f"{waiting} trials wait because {busy}; each trial takes {_need(spec.resources)}."
     if waiting:
         return f"{waiting} trials wait for a worker to start."
     return f"The last {running} trials are running."
+
+
+def _need(resources: ResourcesSpec) -> str:
+    """Returns what a trial takes: `2 CPU and 0.5 GPU of the kind H100`."""
+    gpus, kind = resources.gpus_per_trial, resources.accelerator_type
+    amount = f"{gpus:g} GPU" if isinstance(gpus, float) and gpus else "a GPU" if kind is not None else ""
+    of_kind = f" of the kind {kind}" if kind is not None else ""
+    return f"{resources.cpus_per_trial:g} CPU{f' and {amount}{of_kind}' if amount else ''}"

@@ -19,13 +19,23 @@ GpuShare = Annotated[
 ]
 
 
+AcceleratorType = Literal[
+    "V100", "P100", "T4", "P4", "K80", "A10G", "L4", "L40S", "A100", "A100-40G", "A100-80G", "H100", "H200", "H20",
+    "B200", "B300", "GB200", "GB300", "RTX-PRO-6000",
+]  # fmt: skip
+"""Ray's names of the GPUs that CUDA computes on."""
+
+
 class ResourcesSpec(Section):
     """What each trial is given; how many run at once follows from it."""
 
     cpus_per_trial: float = Field(default=1, gt=0)
     """CPU cores; on a machine without a GPU also the number of threads a trial computes with."""
     gpus_per_trial: GpuShare = "auto"
-    """GPUs, a fraction to share one; `auto` is 1 where there is any GPU and 0 elsewhere."""
+    """GPUs, a fraction to share one; `auto` is 0 where there is no GPU. Elsewhere it is 1 for the first epoch of a
+    configuration, and then the part of a GPU that its peak memory asks for."""
+    accelerator_type: AcceleratorType | None = None
+    """The kind of GPU to train on where a cluster has several, as Ray calls it; null takes any."""
     max_concurrent: int | None = Field(default=None, ge=1)
     """Trials at once, where fewer than fit are wanted."""
     scale_to: int | None = Field(default=None, ge=1)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from sweeper.data.prepared import Prepared
 from sweeper.driver.attempts import Attempts, Sweep
@@ -119,6 +122,28 @@ def test_what_an_earlier_driver_left_running_comes_first(make_sweep: MakeSweep) 
 def test_a_share_says_device_and_threads() -> None:
     assert (Share(cpus=0.5, gpus=0).device, Share(cpus=0.5, gpus=0).threads) == ("cpu", 1)
     assert (Share(cpus=4, gpus=0.5).device, Share(cpus=4, gpus=0.5).threads) == ("cuda:0", 4)
+
+
+def test_a_measured_trial_goes_on_with_the_part_of_a_gpu_that_it_needs(make_sweep: MakeSweep) -> None:
+    sweep = replace(
+        make_sweep(search={"trials": 2}, train={"epochs": 3, "batch_size": 128}),
+        share=Share(cpus=1, gpus=1),
+        gpu_mb=24_000.0,
+    )
+    attempts = Attempts(sweep, slots=lambda: 1)
+    first = attempts.next("a")
+    assert first is not None
+    assert first.gpus == 1.0
+    assert attempts.epoch_ended("a", epoch(1, 0.5).model_copy(update={"peak_memory_mb": 4_600.0})) is Decision.STOP
+    told = read_driver(sweep.paths)
+    assert told is not None
+    assert [(one.number, one.why) for one in told.waiting] == [(0, "it goes on with the part of a GPU that it needs")]
+    again = attempts.next("b")
+    assert again is not None
+    assert (again.number, again.attempt, again.gpus) == (0, 2, 0.25)
+    assert attempts.epoch_ended("b", epoch(2, 0.6).model_copy(update={"peak_memory_mb": 4_600.0})) is Decision.CONTINUE
+    assert [one.gpus for one in sweep.ledger.record(0).epochs] == [1.0, 0.25]
+    assert sweep.ledger.spent.gpu_hours * 3600 == pytest.approx(2.0 * 1.0 + 2.0 * 0.25)
 
 
 def test_a_paused_sweep_lets_each_trial_finish_its_epoch_and_starts_nothing(

@@ -92,3 +92,19 @@ def test_a_dead_or_paused_sweep_says_so_for_each_of_its_trials(make_record: Make
     paused = status_of(SPEC, records, Sight(alive=True, driver=driver), total=6)
     assert [one.why for one in paused.waiting] == ["its point is queued; the sweep is paused"]
     assert paused.explanation == "It was paused. Trials that still finish their epoch: 1."
+
+
+@pytest.mark.parametrize(
+    ("resources", "need"),
+    [
+        ({"accelerator_type": "H100", "gpus_per_trial": 0.5}, "1 CPU and 0.5 GPU of the kind H100"),
+        ({"accelerator_type": "H100"}, "1 CPU and a GPU of the kind H100"),
+        ({}, "1 CPU"),
+    ],
+)
+def test_a_status_says_what_a_waiting_trial_needs(
+    make_record: MakeRecord, resources: dict[str, object], need: str
+) -> None:
+    spec = SweepSpec.model_validate(SPEC.model_dump() | {"resources": resources})
+    status = status_of(spec, [make_record(0, 0.5, state=TrialState.RUNNING)], Sight(alive=True), total=2)
+    assert status.explanation == f"1 trials wait because all 1 slots are busy; each trial takes {need}."
