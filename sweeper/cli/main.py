@@ -17,6 +17,7 @@ _COMMANDS = (
     "resume",
     "status",
     "logs",
+    "metrics",
     "pause",
     "stop",
     "retry",
@@ -39,7 +40,14 @@ _COMMANDS = (
 _MODULES = {"import": "importing"}
 """Where the command's name is a word of Python's own."""
 
-_EXTRAS = {"jinja2": "sweep", "ray": "sweep", "optuna": "sweep", "mlflow": "sweep", "sqlalchemy": "sweep"}
+_EXTRAS = {
+    "jinja2": "sweep",
+    "prometheus_client": "sweep",
+    "ray": "sweep",
+    "optuna": "sweep",
+    "mlflow": "sweep",
+    "sqlalchemy": "sweep",
+}
 """Packages that a command may need and a person who only predicts does not, and the extra that installs them."""
 
 

@@ -13,7 +13,7 @@ from sweeper.cli.tables import point, running_table
 from sweeper.folder import find_sweep, is_running, read_driver, read_spec, read_worker, workspace_at
 from sweeper.paths import SweepPaths
 from sweeper.records import METRICS, TrialState
-from sweeper.results import Sight, status_of
+from sweeper.results import Sight, SweepStatus, status_of
 
 if TYPE_CHECKING:
     from sweeper.search import Ledger
@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 @options.as_json
 def command(sweep: str, root: Path | None, as_json: bool) -> None:
     """Say where SWEEP (its name or its folder) stands."""
-    # Here, as help must be there where Optuna is not installed.
-    from sweeper.search import open_ledger, storage_url
-
     paths = find_sweep(workspace_at(root), sweep)
-    spec = read_spec(paths)
-    ledger = open_ledger(spec, storage_url(spec, paths), create=False)
-    records = ledger.records()
-    status = status_of(spec, records, _sight(paths, ledger), total=ledger.total)
+    status = status_at(paths)
     if as_json:
         options.echo_json(status)
         return
@@ -41,19 +35,28 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
     if status.budget:
         click.echo(f"Budget: {', '.join(status.budget)}.")
     if status.best is not None:
-        metric = METRICS[spec.search.objective]
+        metric = METRICS[read_spec(paths).search.objective]
         value = format(status.best.best.value(metric.name), metric.format)
         click.echo(f"Best {metric.title} {value}: trial {status.best.number}, {point(status.best.params)}.")
     if status.running:
         Console().print(running_table(status))
     for waiting in status.waiting:
         click.echo(f"Trial {waiting.number} waits: {waiting.why}.")
-    unasked = status.total - len(records)
-    if unasked > 0 and ledger.ended is None:
-        click.echo(f"{unasked} trials have no point yet; one is asked for when a slot is free for it.")
+    if status.unasked:
+        click.echo(f"{status.unasked} trials have no point yet; one is asked for when a slot is free for it.")
     for failed in status.failed:  # as lines, not in a table: a path that is cut short is of no use
         click.echo(f"Trial {failed.number} failed: {failed.reason}\n  log: {failed.log}")
     click.echo(status.explanation)
+
+
+def status_at(paths: SweepPaths) -> SweepStatus:
+    """Returns where the sweep in a folder stands now."""
+    # Here, as help must be there where Optuna is not installed.
+    from sweeper.search import open_ledger, storage_url
+
+    spec = read_spec(paths)
+    ledger = open_ledger(spec, storage_url(spec, paths), create=False)
+    return status_of(spec, ledger.records(), _sight(paths, ledger), total=ledger.total)
 
 
 def _sight(paths: SweepPaths, ledger: Ledger) -> Sight:

@@ -82,6 +82,10 @@ class SweepStatus(BaseModel):
     """Training and evaluation of all trials together."""
     paused: str | None = None
     """Why no trial starts for now."""
+    unasked: int = 0
+    """Trials that have no point yet and will get one."""
+    spent: Spent = Spent()
+    """What has been used up."""
     budget: tuple[str, ...] = ()
     """How much of each budget is used up: `12 of 40 epochs`."""
     explanation: str
@@ -121,6 +125,8 @@ def status_of(spec: SweepSpec, records: Sequence[TrialRecord], sight: Sight, *, 
         failed=failed,
         best=rank_for(records, spec.search).best,
         seconds=sum(record.seconds for record in records),
+        unasked=max(0, total - len(records)) if sight.ended is None else 0,
+        spent=sight.spent,
         budget=_budget(spec, sight.spent),
         paused=driver.paused if driver is not None else None,
         explanation=_explanation(spec, counts, sight),
