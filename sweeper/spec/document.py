@@ -180,4 +180,9 @@ class Document:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    return SafeConstructor().construct_object(node)
+    try:
+        return SafeConstructor().construct_object(node)
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # PyYAML's own, of an explicit tag
+        tag = node.tag.rsplit(":", 1)[-1]
+        problem = f"`{node.value}` is not what its tag `!!{tag}` says"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from mlflow import MlflowClient
-from optuna.storages import _CachedStorage
+from optuna.storages import RDBStorage
 
 import sweeper.paths
 import sweeper.tracking.mlflow
@@ -76,7 +76,7 @@ class Death:
 
     def wait(self) -> None:
         """Waits behind every function that writes a file, the ledger or MLflow."""
-        for kind, names in ((_CachedStorage, LEDGER), (MlflowClient, TRACKER)):
+        for kind, names in ((RDBStorage, LEDGER), (MlflowClient, TRACKER)):
             for name in names:
                 setattr(kind, name, self.at(getattr(kind, name)))
         sweeper.paths.flush_file = self.at(sweeper.paths.flush_file)
@@ -135,7 +135,7 @@ def main(folder: Path, images: Path, seed: int) -> int:
     log_begun_epochs()
     draws, killed = random.Random(seed), 0
     while True:
-        write, done = draws.randint(1, 28), draws.random() < 0.5
+        write, done = draws.randint(1, 22), draws.random() < 0.5
         child = os.fork()
         if child == 0:
             if seed >= 0:

@@ -71,7 +71,7 @@ def _patch_paths(module: ModuleType) -> None:
 
 def _patch_ledger(module: ModuleType) -> None:
     for name in LEDGER:
-        setattr(module._CachedStorage, name, _wrapped(getattr(module._CachedStorage, name), "ledger"))
+        setattr(module.RDBStorage, name, _wrapped(getattr(module.RDBStorage, name), "ledger"))
 
 
 def _patch_tracker(module: ModuleType) -> None:
@@ -92,7 +92,7 @@ def _patch_run(module: ModuleType) -> None:
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "sweeper.paths": _patch_paths,
-    "optuna.storages._cached_storage": _patch_ledger,
+    "optuna.storages._rdb.storage": _patch_ledger,
     "sweeper.tracking.mlflow": _patch_tracker,
     "sweeper.trial.run": _patch_run,
 }

@@ -138,6 +138,7 @@ def test_set_merges_a_mapping_into_a_section(load: Load) -> None:
             "space.yaml:12: resources.gpus_per_trial: must be `auto` or a number, but got `lots`.",
         ),
         ("tracking:", "name:", "space.yaml:13: `name` stands here twice; keep one of them."),
+        ("name: davit-fungi", "name: !!int ''", "space.yaml:1: not valid YAML: `` is not what its tag `!!int` says."),
         ("space:", "space: [", "space.yaml:7: not valid YAML: expected ',' or ']', but got '<scalar>'."),
     ],
 )
