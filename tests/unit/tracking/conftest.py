@@ -30,7 +30,8 @@ def make_epoch(number: int, **changed: float) -> EpochMetrics:
         "top1": 0.5 + number / 100, "top5": 0.9, "macro_f1": 0.4, "balanced_accuracy": 0.45, "val_loss": 1 / number,
         "train_loss": 2 / number, "lr": 1e-3, "train_seconds": 2.0, "eval_seconds": 0.5, "images_per_second": 100.0,
         "peak_memory_mb": 512.0, "recall_head": 0.6, "recall_middle": 0.5, "recall_tail": 0.2, "tau": 0.5,
-        "balanced_accuracy_adjusted": 0.5, "top1_adjusted": 0.5, "parameters": 4_000_000, "latency_ms": 12.0, "micro_batch": 32,
+        "balanced_accuracy_adjusted": 0.5, "top1_adjusted": 0.5, "parameters": 4_000_000, "latency_ms": 12.0,
+        "micro_batch": 32, "gpus": 0.5,
     }  # fmt: skip
     return EpochMetrics.model_validate({"epoch": number, **values, **changed})
 
