@@ -135,7 +135,7 @@ def main(folder: Path, images: Path, seed: int) -> int:
     log_begun_epochs()
     draws, killed = random.Random(seed), 0
     while True:
-        write, done = draws.randint(1, 22), draws.random() < 0.5
+        write, done = draws.randint(1, 16), draws.random() < 0.5
         child = os.fork()
         if child == 0:
             if seed >= 0:
