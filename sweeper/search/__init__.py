@@ -3,7 +3,8 @@
 from sweeper.search.advice import Advice, EarlierSweep, EarlierTrial, Point
 from sweeper.search.curves import GivenUp
 from sweeper.search.earlier import Matching, match, read_study
-from sweeper.search.ledger import Ledger, open_ledger
+from sweeper.search.ledger import Ledger
+from sweeper.search.opening import open_ledger
 from sweeper.search.prior import BackbonePrior, LogPrior, family_name, first_points, settle_prior
 from sweeper.search.seeds import SeedLedger, open_seed_ledger, seed_spec
 from sweeper.search.storage import require_no_ledger, storage_url, with_storage

@@ -11,7 +11,8 @@ from optuna.trial import TrialState as OptunaState
 
 from sweeper.records import METRICS, ParamValue, Suggestion, TrialRecord
 from sweeper.search.advice import Advice
-from sweeper.search.ledger import Ledger, open_study
+from sweeper.search.ledger import Ledger
+from sweeper.search.opening import open_study
 from sweeper.search.storage import open_storage
 from sweeper.seeds import SeedPlan, Standing, standings
 from sweeper.spec.search import BudgetSpec

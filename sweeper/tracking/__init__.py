@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import sweeper.tracking.quiet  # noqa: F401  (before anything here imports mlflow)
 from sweeper.paths import Workspace
 from sweeper.seeds import SeedPlan
 from sweeper.spec.tracking import TrackingSpec

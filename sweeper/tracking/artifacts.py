@@ -25,7 +25,7 @@ def attach(spec: SweepSpec, workspace: Workspace, *, sweep_id: str, name: str, t
         return
     uri = choose_uri(spec.tracking, workspace)
 
-    import sweeper.tracking.mlflow as door
+    import sweeper.tracking.client as door
 
     experiment = spec.tracking.experiment or spec.name
     run_id = door.find_sweep_run(uri, experiment, sweep_id)

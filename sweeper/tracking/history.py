@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeper.records import ParamValue, PastTrial
-from sweeper.tracking.mlflow import find_experiment, open_client, translated
+from sweeper.tracking.client import find_experiment, open_client, translated
 from sweeper.tracking.projection import PARENT_TAG
 
 _RUNS_A_PAGE = 1000

@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, Object, Property
 
-from sweeper.tracking.mlflow import find_or_make_experiment, open_client, translated
+from sweeper.tracking.client import find_or_make_experiment, open_client, translated
 from sweeper.tracking.projection import SWEEP_TAG, TRIAL_TAG
 
 ALIAS: Final = "champion"

@@ -11,7 +11,8 @@ from sweeper.records import TrialRecord, TrialState
 from sweeper.seeds import SeedPlan
 from sweeper.spec import TrialConfig
 from sweeper.tracking import projection
-from sweeper.tracking.mlflow import MlflowRuns, translated
+from sweeper.tracking.client import translated
+from sweeper.tracking.mlflow import MlflowRuns
 from sweeper.tracking.projection import Point
 from sweeper.tracking.tracker import SweepInfo
 

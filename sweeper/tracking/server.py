@@ -64,7 +64,7 @@ class UiServer:
         Raises:
             TrackingError: there is no such experiment.
         """
-        from sweeper.tracking.mlflow import find_experiment
+        from sweeper.tracking.client import find_experiment
 
         return f"{self.url}/#/experiments/{find_experiment(self._uri, experiment)}/runs?workflowType=machine_learning"
 

@@ -21,7 +21,7 @@ from sweeper.spec.data import DigitsData
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.spec.training import TrainSpec
 from sweeper.tracking import SweepInfo, Tracker, UiServer, capture_environment, choose_uri, open_tracker, serve_ui
-from sweeper.tracking.mlflow import open_client
+from sweeper.tracking.client import open_client
 from sweeper.tracking.server import _free_port
 
 

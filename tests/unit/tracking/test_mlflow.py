@@ -18,7 +18,8 @@ from sweeper.records import TrialState
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import SweepInfo, Tracker, open_tracker
 from sweeper.tracking.answers import RequestRefused, ServerAway
-from sweeper.tracking.mlflow import MlflowRuns, connect, find_experiment
+from sweeper.tracking.client import find_experiment
+from sweeper.tracking.mlflow import MlflowRuns, connect
 
 Open = Callable[[SweepInfo], MlflowRuns]
 

@@ -12,7 +12,7 @@ from sweeper.paths import Workspace
 from sweeper.records import TrialState
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import SweepInfo, capture_environment, choose_uri, open_tracker
-from sweeper.tracking.mlflow import open_client
+from sweeper.tracking.client import open_client
 from sweeper.tracking.registry import Promotion, promote
 from tests.unit.tracking.conftest import CONFIG, make_record
 

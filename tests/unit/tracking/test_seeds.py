@@ -11,8 +11,8 @@ from sweeper.records import TrialState
 from sweeper.seeds import SeedPlan
 from sweeper.spec.tracking import TrackingSpec
 from sweeper.tracking import SweepInfo, capture_environment, choose_uri, open_seed_tracker, open_tracker
+from sweeper.tracking.client import open_client
 from sweeper.tracking.history import read_experiment
-from sweeper.tracking.mlflow import open_client
 from tests.unit.tracking.conftest import CONFIG, make_epoch, make_record
 
 
