@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -13,6 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+OBJECT_STORE_BYTES = 100_000_000
+
+SECOND_NODE = f"""\
+import signal, sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+# `ray start`, and nothing behind it, refuses a second node where Ray keeps to loopback.
+address = sys.argv[2].removeprefix("--address=")
+Node(RayParams(gcs_address=address, node_ip_address="127.0.0.1", num_cpus=1, include_log_monitor=False,
+               object_store_memory={OBJECT_STORE_BYTES}, temp_dir=sys.argv[1]), head=False, shutdown_at_exit=True)
+print("Ray runtime started", flush=True)
+signal.pause()
+"""
 
 
 class Hosts:
@@ -73,12 +88,22 @@ class Hosts:
         """What the command called `name` has printed."""
         return (self.logs / f"{name}.log").read_text(errors="replace")
 
+    def start_node(self, host: str, name: str, temp_dir: Path, *options: str) -> subprocess.Popen[bytes]:
+        """Starts a Ray node of one CPU on a host; `options` are those of `ray start` that say which cluster it is of."""
+        return self.start(
+            host, name, Path(sys.executable).parent / "ray", "start", "--block", "--num-cpus=1",
+            "--include-log-monitor=false", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}",
+            f"--node-ip-address={host}", *options,
+        )  # fmt: skip
+
     def family(self, host: str) -> list[psutil.Process]:
         """The processes that were started on a host, with their children."""
         found: list[psutil.Process] = []
         for where, process in self._started:
-            if where == host and psutil.pid_exists(process.pid):
-                found += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            if where == host:
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                    parent = psutil.Process(process.pid)
+                    found += [parent, *parent.children(recursive=True)]
         return found
 
     def close(self) -> None:
@@ -126,7 +151,11 @@ class Namespaces(Hosts):
         listed = subprocess.run(
             ["ip", "netns", "pids", self._names[host]], capture_output=True, text=True, check=False
         ).stdout.split()
-        return [psutil.Process(int(pid)) for pid in listed if psutil.pid_exists(int(pid))]
+        found: list[psutil.Process] = []
+        for pid in listed:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                found.append(psutil.Process(int(pid)))
+        return found
 
     def close(self) -> None:
         super().close()
@@ -137,7 +166,7 @@ class Namespaces(Hosts):
 class Loopback(Hosts):
     """Both hosts on loopback; one that is cut off is one whose processes stand still."""
 
-    head = worker = "127.0.0.1"
+    head, worker = "127.0.0.1", "localhost"
     kind = "raylets on loopback, as network namespaces are not allowed here"
 
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
@@ -148,9 +177,13 @@ class Loopback(Hosts):
     def inside(self, host: str) -> list[str]:
         return []
 
+    def start_node(self, host: str, name: str, temp_dir: Path, *options: str) -> subprocess.Popen[bytes]:
+        if host == self.head:
+            return super().start_node(host, name, temp_dir, *options)
+        return self.start(host, name, sys.executable, "-c", SECOND_NODE, temp_dir, *options)
+
     def cut(self) -> None:
-        (node,) = [one for _, one in self._started if "--address" in " ".join(psutil.Process(one.pid).cmdline())]
-        self._frozen = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+        self._frozen = self.family(self.worker)
         for process in self._frozen:
             process.send_signal(signal.SIGSTOP)
 
@@ -161,7 +194,9 @@ class Loopback(Hosts):
 
 
 def make_hosts(environment: Mapping[str, str], logs: Path) -> Hosts:
-    """Returns two hosts, the most real ones that this machine allows."""
+    """Returns two hosts, the most real ones that this machine allows (SWEEPER_HOSTS=loopback: the least real ones)."""
+    if os.environ.get("SWEEPER_HOSTS") == "loopback":
+        return Loopback(environment, logs)
     try:
         return Namespaces(environment, logs)
     except (OSError, subprocess.CalledProcessError):

@@ -143,15 +143,10 @@ def start_postgres(hosts: Hosts, folder: Path) -> None:
 def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
     """Starts a Ray node, again where a busy machine takes it longer than Ray's own limit, as a restart policy would."""
     host = hosts.head if name == "head" else hosts.worker
-    command: tuple[str | Path, ...] = (
-        BIN / "ray", "start", "--block", "--num-cpus=1", "--include-log-monitor=false",
-        "--object-store-memory=100000000",
-        f"--temp-dir={folder / name}", f"--node-ip-address={host}", *options,
-    )  # fmt: skip
     (hosts.logs / f"{name}.log").touch()
     before = hosts.log(name).count("Ray runtime started")
     for _ in range(4):
-        node = hosts.start(host, name, *command)
+        node = hosts.start_node(host, name, folder / name, *options)
         wait_until(
             lambda node=node: node.poll() is not None or hosts.log(name).count("Ray runtime started") > before,
             f"the start of the {name}'s node",
