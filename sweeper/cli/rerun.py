@@ -60,7 +60,8 @@ def command(sweep: str, trial: int, root: Path | None, as_json: bool) -> int:
 
 def _again(config: TrialConfig, folder: TrialPaths, record: TrialRecord, *, threads: int) -> list[EpochMetrics]:
     """Trains as many epochs as the trial had: it may have been stopped early."""
-    from sweeper.trial.run import Runtime, run_trial
+    from sweeper.trial.run import run_trial
+    from sweeper.trial.runtime import Runtime
 
     shutil.rmtree(folder.root, ignore_errors=True)
     folder.root.mkdir(parents=True)

@@ -74,7 +74,8 @@ def _failed_trial(spec: SweepSpec, paths: SweepPaths, number: int) -> TrialConfi
 
 
 def _run(spec: SweepSpec, config: TrialConfig, trial: TrialPaths) -> tuple[list[EpochMetrics], Exception | None]:
-    from sweeper.trial.run import Runtime, run_trial
+    from sweeper.trial.run import run_trial
+    from sweeper.trial.runtime import Runtime
 
     shutil.rmtree(trial.retry.root, ignore_errors=True)
     trial.retry.root.mkdir(parents=True)

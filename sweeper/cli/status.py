@@ -43,7 +43,8 @@ def command(sweep: str, root: Path | None, as_json: bool) -> None:
     for waiting in status.waiting:
         click.echo(f"Trial {waiting.number} waits: {waiting.why}.")
     if status.unasked:
-        click.echo(f"{status.unasked} trials have no point yet; one is asked for when a slot is free for it.")
+        have = "1 trial has" if status.unasked == 1 else f"{status.unasked} trials have"
+        click.echo(f"{have} no point yet; one is asked for when a slot is free for it.")
     for failed in status.failed:  # as lines, not in a table: a path that is cut short is of no use
         click.echo(f"Trial {failed.number} failed: {failed.reason}\n  log: {failed.log}")
     click.echo(status.explanation)

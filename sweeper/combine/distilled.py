@@ -10,7 +10,8 @@ from sweeper.paths import TrialPaths
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 OnEpoch = Callable[[EpochMetrics], None]
 

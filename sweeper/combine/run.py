@@ -23,7 +23,7 @@ from sweeper.search import open_ledger, storage_url
 from sweeper.spec import SweepSpec, resolve
 from sweeper.trial.device import find_machine
 from sweeper.trial.ensemble import Ensemble, EnsembleMember, read_ensemble, write_ensemble
-from sweeper.trial.run import Runtime
+from sweeper.trial.runtime import Runtime
 
 _MOST_TRIALS: Final = 20
 """Trials that are looked at, the best ones."""

@@ -108,6 +108,9 @@ class TrainLoader:
     """Where batches are augmented as one; None augments each image by itself, with OpenCV."""
     bank: PixelBank | None = None
     """The split's images on that device; None sends those of each batch."""
+    rank: int = 0
+    """Which of the processes that share each batch this one is: it makes every `ranks`-th image, from this one on."""
+    ranks: int = 1
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -121,7 +124,7 @@ class TrainLoader:
             skip: batches that are left out at its start: nothing is made of them.
         """
         order = self._order(epoch)
-        parts = zip(self._cut(order)[: len(self)], self._cut(repeats(order)), strict=False)
+        parts = zip(self._parts(order), self._parts(repeats(order)), strict=True)
         steps = islice(enumerate(parts), skip, None)
         jobs = (partial(self.batch, epoch, indices, step, before) for step, (indices, before) in steps)
         return ahead(jobs, self.threads)
@@ -132,8 +135,8 @@ class TrainLoader:
         return ahead((partial(self.batch, number, indices, None) for indices in batches), self.threads)
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
-        """Returns which images of the split each batch of epoch `epoch` holds."""
-        return self._cut(self._order(epoch))[: len(self)]
+        """Returns which images of the split each batch of epoch `epoch` holds, as far as this process makes them."""
+        return self._parts(self._order(epoch))
 
     def size_in(self, epoch: int) -> int:
         """Returns the side of the training images of an epoch, in pixels: it grows in steps of 32."""
@@ -147,6 +150,9 @@ class TrainLoader:
 
     def _order_rng(self, epoch: int) -> np.random.Generator:
         return self._rng(_Stream.ORDER, epoch)
+
+    def _parts(self, values: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        return [batch[self.rank :: self.ranks] for batch in self._cut(values)[: len(self)]]
 
     def _cut(self, values: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         return np.split(values, range(self.batch_size, len(values), self.batch_size))
@@ -224,6 +230,9 @@ class EvalLoader:
     """Which views of an image are made."""
     device: torch.device | None = None
     """Where batches are made as one; None makes each image by itself, with OpenCV."""
+    rank: int = 0
+    """Which of the processes that share each batch this one is, as in a `TrainLoader`."""
+    ranks: int = 1
 
     @property
     def views(self) -> int:
@@ -238,9 +247,10 @@ class EvalLoader:
         return ahead((partial(self.batch, indices) for indices in self.batches()), self.threads)
 
     def batches(self) -> list[npt.NDArray[np.int64]]:
-        """Returns which images of the split each batch holds."""
+        """Returns which images of the split each batch holds; the part of the last one may be empty."""
         indices = np.arange(len(self.split))
-        return np.split(indices, range(self._images_a_batch, len(indices), self._images_a_batch))
+        batches = np.split(indices, range(self._images_a_batch, len(indices), self._images_a_batch))
+        return [batch[self.rank :: self.ranks] for batch in batches]
 
     def batch(self, indices: npt.NDArray[np.int64]) -> Batch:
         """Makes a batch from the images at `indices`."""
@@ -262,7 +272,7 @@ def _made(
     images: Sequence[Pixels], recipes: Sequence[Recipe], *, size: int, device: torch.device | None
 ) -> torch.Tensor:
     """Follows recipes, on a device or with OpenCV; returns (B, size, size, 3) uint8."""
-    if device is not None:
+    if device is not None and images:
         return squares_of(images, recipes, size=size, device=device)
     squares = torch.empty((len(images), size, size, 3), dtype=torch.uint8)
     for row, image, recipe in zip(squares.numpy(), images, recipes, strict=True):

@@ -34,6 +34,11 @@ class Assignment(_Message):
     stall_seconds: float | None = None
     """How long the worker may go without finishing a batch."""
 
+    @property
+    def processes(self) -> int:
+        """That train the trial together, a GPU each."""
+        return max(1, int(self.gpus))
+
     def to_ray(self) -> dict[str, Any]:
         """Returns the assignment as the configuration of a Tune trial."""
         return {_KEY: self.model_dump_json()}

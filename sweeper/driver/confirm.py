@@ -25,7 +25,7 @@ from sweeper.spec.objectives import excess
 from sweeper.spec.search import ConfirmSpec
 from sweeper.tracking import SweepInfo, capture_environment, open_seed_tracker
 from sweeper.trial.held_out import score_held_out
-from sweeper.trial.run import Runtime
+from sweeper.trial.runtime import Runtime
 
 _FLUSH_SECONDS = 60.0
 

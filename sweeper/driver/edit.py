@@ -78,7 +78,7 @@ def apply_edit(before: SweepSpec, now: SweepSpec, paths: SweepPaths, edit: Sweep
     if any(change.key in ("backbone", "space.backbone") for change in changed):
         paths.plan.unlink(missing_ok=True)  # it knows nothing of a new backbone, and is made anew
     for change in changed:
-        observer.note(f"edited: `{change.key}` was `{change.was}`, is `{change.now}`")
+        observer.note(f"edited: {change}")
     for old, new in numbers.items():
         observer.note(f"trial {old} runs again, as trial {new}")
 

@@ -88,9 +88,8 @@ def looking_on_ray(share: Share, cache: CachePaths) -> LookAt:
     """Looks where trials run, with a trial's share of the machine; the process ends with the look."""
 
     def look(config: TrialConfig) -> BackboneLook:
-        task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, resources=kinds_requested(share), max_calls=1)(
-            look_at
-        )
+        gpus = min(share.gpus, 1.0)  # it is one process
+        task = ray.remote(num_cpus=share.cpus, num_gpus=gpus, resources=kinds_requested(share), max_calls=1)(look_at)
         try:
             found: BackboneLook = ray.get(task.remote(config, device=share.device, threads=share.threads, cache=cache))
         except ray.exceptions.RayTaskError as error:

@@ -26,17 +26,21 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def logged(paths: SweepPaths) -> Iterator[None]:
-    """Writes the log lines of sweeper and of Ray to the sweep's driver log, and Ray's nowhere else."""
+    """Writes the log lines of sweeper and of Ray to the sweep's driver log, and Ray's nowhere else.
+
+    A line that cannot be written, as the disk is full, is left out: Python would fill the screen with why.
+    """
     handler = logging.FileHandler(paths.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     ours, rays = logging.getLogger("sweeper"), logging.getLogger("ray")
     ours.setLevel(logging.INFO)
-    before = rays.handlers
+    before, raises = rays.handlers, logging.raiseExceptions
     rays.handlers = [handler]
+    logging.raiseExceptions = False
     ours.addHandler(handler)
     try:
         yield
     finally:
-        rays.handlers = before
+        rays.handlers, logging.raiseExceptions = before, raises
         ours.removeHandler(handler)
         handler.close()

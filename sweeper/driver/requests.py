@@ -61,9 +61,19 @@ class Bulletin:
         )  # fmt: skip
         if state == self._told:
             return
-        with suppress(OSError), written_aside(self._paths.state, flush=False) as aside:
-            aside.write_text(state.model_dump_json(), encoding="utf-8")
-            self._told = state
+        text = state.model_dump_json()
+        try:
+            with written_aside(self._paths.state, flush=False) as aside:
+                aside.write_text(text, encoding="utf-8")
+        except OSError:
+            self._overwrite(text)
+        self._told = state
+
+    def _overwrite(self, text: str) -> None:
+        """Writes into the file that is there: a full disk has no room for another, and is what is to be told."""
+        with suppress(OSError), self._paths.state.open("r+", encoding="utf-8") as file:
+            file.write(text)
+            file.truncate()
 
     def take_down(self) -> None:
         """Removes the file: no driver is there to keep it true."""

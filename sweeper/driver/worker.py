@@ -24,7 +24,8 @@ from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, TrialPaths, written_aside
 from sweeper.records import Failure, WorkerState
 from sweeper.trial.memory import held_mb, kills_for_memory
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 _LOG = logging.getLogger("sweeper")
 
@@ -103,7 +104,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         _LOG.addHandler(self._log_file)
         _LOG.setLevel(logging.INFO)
         _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)
-        micro_batch = _micro_batch(paths, assignment.config.train.batch_size)
+        micro_batch = _micro_batch(paths, -(-assignment.config.train.batch_size // assignment.processes))
         self._mark = paths.worker
         here = WorkerState(
             host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time(),
@@ -114,6 +115,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         self._device = torch.device(assignment.device)
         runtime = Runtime(
             device=assignment.device,
+            processes=assignment.processes,
             threads=assignment.threads,
             cache=CachePaths(assignment.cache),
             attempt=assignment.attempt,
@@ -141,7 +143,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         return grown > self.leak_mb
 
 
-def _micro_batch(paths: TrialPaths, batch_size: int) -> int | None:
+def _micro_batch(paths: TrialPaths, whole: int) -> int | None:
     """Returns how many images one pass may have: half of what an attempt had that was ended for memory.
 
     An attempt that ends takes its mark down; one that was killed leaves it behind.
@@ -152,8 +154,8 @@ def _micro_batch(paths: TrialPaths, batch_size: int) -> int | None:
     by_kernel = before.host == socket.gethostname() and kills_for_memory() > before.kills
     if not (by_kernel or before.killed_for_memory):
         return before.micro_batch
-    micro_batch = max(1, (before.micro_batch or batch_size) // 2)
-    _LOG.warning("The last attempt was ended for memory: micro-batch %d of %d now.", micro_batch, batch_size)
+    micro_batch = max(1, (before.micro_batch or whole) // 2)
+    _LOG.warning("The last attempt was ended for memory: micro-batch %d of %d now.", micro_batch, whole)
     return micro_batch
 
 

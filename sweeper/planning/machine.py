@@ -34,6 +34,11 @@ class Place(BaseModel):
     bf16: bool
     """Whether `precision: auto` means bf16."""
 
+    @property
+    def processes(self) -> int:
+        """That train one trial together, a GPU each."""
+        return max(1, int(self.gpus))
+
     def runs_bf16(self, precision: str) -> bool:
         """Whether forward passes run in bf16 with a trial's `precision`."""
         return precision == "bf16" or (precision == "auto" and self.bf16)

@@ -76,7 +76,7 @@ class Prediction(BaseModel):
     """Billions of operations in the forward pass of one image; the phase with most."""
     batch_size: int
     memory_mb: float
-    """Peak, as `peak_memory_mb` of an epoch measures it."""
+    """Peak, as `peak_memory_mb` of an epoch measures it; of each of the trial's GPUs."""
     largest_batch: int | None
     """The most images that fit into the device's memory, 0 for none; None where that is not known."""
     epoch_seconds: float | None
@@ -180,9 +180,10 @@ class Predictor:
         )
 
     def _memory_mb(self, phase: Phase, profile: PhaseProfile, batch: int) -> float:
-        """Before the backward pass all activations are alive, after it all gradients."""
-        kind = _kind(self._place.device)
-        moving = max(profile.gradient_bytes, batch * _image_bytes(phase, profile))
+        """Before the backward pass all activations are alive, after it all gradients, and those that were sent."""
+        kind, processes = _kind(self._place.device), self._place.processes
+        part = -(-batch // processes)
+        moving = max(profile.gradient_bytes * min(processes, 2), part * _image_bytes(phase, profile))
         tensors = (profile.state_bytes + moving) * _ALLOCATOR[kind] / _MIB
         return tensors + self._fixed_mb
 
@@ -200,15 +201,15 @@ class Predictor:
         free = (self._place.memory_mb - self._fixed_mb) * _MIB / _ALLOCATOR[_kind(self._place.device)]
         if free < profile.state_bytes + profile.gradient_bytes:
             return 0
-        return math.floor((free - profile.state_bytes) / _image_bytes(phase, profile))
+        return math.floor((free - profile.state_bytes) / _image_bytes(phase, profile)) * self._place.processes
 
     def _phase_seconds(self, phase: Phase, profile: PhaseProfile, rates: Rates) -> float:
         """Returns the seconds of all epochs of a phase."""
         images = self._measured.images or _SOME_IMAGES
         train, device = phase.config.train, self._place.device
         count = images.train // train.batch_size * train.batch_size or images.train
-        forward = rates.forward * load(profile.forward, device)
-        step = forward + rates.backward * load(profile.backward, device)
+        forward = rates.forward * load(profile.forward, device) / self._place.processes
+        step = forward + rates.backward * load(profile.backward, device) / self._place.processes
         if train.teacher is not None:
             step += forward  # of a teacher that is about as large
         if not is_cached(phase):

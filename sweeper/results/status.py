@@ -175,12 +175,14 @@ def _explanation(spec: SweepSpec, counts: Counter[TrialState], sight: Sight) -> 
     if driver is not None and driver.paused is not None:
         still = f" Trials that still finish their epoch: {running}." if running else ""
         return f"{driver.paused}{still}"
+    wait = "1 trial waits" if waiting == 1 else f"{waiting} trials wait"
     if waiting and running:
-        busy = holders(driver) if driver is not None and driver.running else f"all {running} slots are busy"
-        return f"{waiting} trials wait because {busy}; each trial takes {_need(spec.resources)}."
+        all_slots = "the only slot is" if running == 1 else f"all {running} slots are"
+        busy = holders(driver) if driver is not None and driver.running else f"{all_slots} busy"
+        return f"{wait} because {busy}; each trial takes {_need(spec.resources)}."
     if waiting:
-        return f"{waiting} trials wait for a worker to start."
-    return f"The last {running} trials are running."
+        return f"{wait} for a worker to start."
+    return "The last trial is running." if running == 1 else f"The last {running} trials are running."
 
 
 def _need(resources: ResourcesSpec) -> str:

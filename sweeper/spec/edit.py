@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+import yaml
 from pydantic import BaseModel, ConfigDict
 
 from sweeper.errors import SpecError
@@ -47,6 +49,10 @@ class Change(BaseModel):
     key: str
     was: Any
     now: Any
+
+    def __str__(self) -> str:
+        """The key with both values, as the file would have them."""
+        return f"`{self.key}` was `{_as_yaml(self.was)}`, is `{_as_yaml(self.now)}`"
 
 
 def edited(spec: SweepSpec, assignments: Sequence[str]) -> SweepSpec:
@@ -98,7 +104,8 @@ def require_comparable(before: SweepSpec, now: SweepSpec, *, allowed: Collection
 
 
 def _refusal(change: Change, before: SweepSpec, now: SweepSpec, allowed: Collection[str]) -> str | None:
-    said = f"`{change.key}` cannot change in a sweep that has begun (it was `{change.was}`, not `{change.now}`)"
+    was, asked = _as_yaml(change.was), _as_yaml(change.now)
+    said = f"`{change.key}` cannot change in a sweep that has begun (it was `{was}`, not `{asked}`)"
     why = next((why for key, why in _NEVER if _is_below(change.key, key)), None)
     if why is not None:
         return f"{said}: it {why}. Start another sweep; `search.warm_start` lets it learn from this one."
@@ -113,6 +120,14 @@ def _refusal(change: Change, before: SweepSpec, now: SweepSpec, allowed: Collect
         f"{said}: it is the same for all trials, which would differ in more than their points; "
         f"`--allow {change.key}` changes it all the same, and the leaderboard shows it for each trial."
     )
+
+
+def _as_yaml(value: Any) -> str:
+    """Returns a value on one line; of a range only what is set."""
+    if isinstance(value, dict):
+        value = {key: one for key, one in value.items() if one not in (None, {}, [])}
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _is_below(key: str, pattern: str) -> bool:

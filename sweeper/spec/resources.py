@@ -32,8 +32,9 @@ class ResourcesSpec(Section):
     cpus_per_trial: float = Field(default=1, gt=0)
     """CPU cores; on a machine without a GPU also the number of threads a trial computes with."""
     gpus_per_trial: GpuShare = "auto"
-    """GPUs, a fraction to share one; `auto` is 0 where there is no GPU. Elsewhere it is 1 for the first epoch of a
-    configuration, and then the part of a GPU that its peak memory asks for."""
+    """GPUs: a fraction to share one, several to divide each batch among them; `auto` is 0 where there is no GPU.
+    Elsewhere it is 1 for the first epoch of a configuration, and then the part of a GPU that its peak memory asks
+    for."""
     accelerator_type: AcceleratorType | None = None
     """The kind of GPU to train on where a cluster has several, as Ray calls it; null takes any."""
     max_concurrent: int | None = Field(default=None, ge=1)

@@ -99,7 +99,7 @@ def translated(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        text = hide_password(str(error), uri).partition("\n")[0]
+        text = _first_line(hide_password(str(error), uri))
         refused = error.get_http_status_code() in _REFUSALS
         if not refused and "API request to" in text:
             text = "no connection"
@@ -108,7 +108,12 @@ def translated(uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:  # noqa: BLE001  (MLflow lets errors of requests, SQLAlchemy and drivers through)
-        raise ServerAway(hide_password(f"{type(error).__name__}: {error}", uri).partition("\n")[0]) from None
+        raise ServerAway(_first_line(hide_password(f"{type(error).__name__}: {error}", uri))) from None
+
+
+def _first_line(text: str) -> str:
+    """Returns the first line that says what is the matter: SQLAlchemy's may begin with where it came from."""
+    return next((line for line in text.splitlines() if not line.startswith("(raised as a result of")), text)
 
 
 def _require_database(uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Final
 
@@ -14,3 +15,5 @@ _SETTINGS: Final = {
 }
 for _name, _value in _SETTINGS.items():  # what the user has set stays
     os.environ.setdefault(_name, _value)
+# An error of its database is raised as well, and told in a sentence; here it would be a page of SQL on the screen.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sweeper.errors import ResourceError
+from sweeper.trial.group import ALONE, Group
 
 _MIB = 2.0**20
 
@@ -28,11 +29,13 @@ class Machine:
     bf16: bool
     leave: threading.Event = field(default_factory=threading.Event)
     """Set once it is about to go."""
+    group: Group = ALONE
+    """The processes that train here together, of which this is one."""
 
-    @property
-    def is_leaving(self) -> bool:
-        """Whether what runs here must save where it is and end."""
-        return self.leave.is_set()
+    def must_leave(self) -> bool:
+        """Returns whether what runs here must save where it is and end; all of the group are told the same."""
+        (leaving,) = self.group.totals(self.leave.is_set())
+        return leaving > 0
 
     def autocast(self) -> torch.autocast:
         """Returns the context in which the model's forward pass runs; without bf16 it changes nothing."""
@@ -84,13 +87,13 @@ def find_machine(device: str, *, precision: Literal["auto", "fp32", "bf16"]) -> 
     return Machine(torch.device(device), bf16=has_bf16 and precision != "fp32")
 
 
-def seed_everything(seed: int, *, epoch: int) -> None:
-    """Seeds every global generator from a trial's seed and an epoch.
+def seed_everything(seed: int, *, epoch: int, rank: int = 0) -> None:
+    """Seeds every global generator from a trial's seed, an epoch, and which of the trial's processes this is.
 
-    Done at the start of each epoch, it makes dropout and stochastic depth a function of the two numbers,
+    Done at the start of each epoch, it makes dropout and stochastic depth a function of these numbers,
     so that a checkpoint needs no generator states to go on exactly.
     """
-    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    derived = int(np.random.SeedSequence([seed, epoch, *((rank,) if rank else ())]).generate_state(1)[0])
     random.seed(derived)
     np.random.seed(derived)
     torch.manual_seed(derived)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.device import Machine, release_memory
 from sweeper.trial.feed import Feed, Pending
+from sweeper.trial.group import Group
 from sweeper.trial.loop import too_large
 from sweeper.trial.memory import ran_out
 from sweeper.trial.watchdog import alive
@@ -62,7 +63,7 @@ class Judged:
 def evaluate(
     model: nn.Module, feed: Feed, *, counts: ClassCounts, machine: Machine, keep: bool = False
 ) -> Judged | None:
-    """Scores `model` on all validation images of `feed`, each counting once.
+    """Scores `model` on all validation images of `feed`, each counting once, whichever process of the group sees it.
 
     Args:
         model: is put into eval mode.
@@ -72,7 +73,7 @@ def evaluate(
         keep: keep the logits as well.
 
     Returns:
-        None where the machine is about to go: the evaluation was left.
+        None where the machine is about to go: the evaluation was left. Logits and indices are the leading process's.
     """
     model.eval()
     forward = feed.network(model)
@@ -80,9 +81,11 @@ def evaluate(
     indices: list[npt.NDArray[np.int64]] = []
     most = _WHOLE
     for pending in feed.validation():
-        if machine.is_leaving:
+        if machine.must_leave():
             return None
         alive()
+        if pending.num_images == 0:  # the last batch has fewer images than there are processes
+            continue
         while (found := _forward(pending, forward, machine, most=most)) is None:
             if most == 1:
                 raise too_large(machine)
@@ -94,7 +97,22 @@ def evaluate(
         indices.append(pending.indices[:: feed.views])
         if keep:
             kept.add(logits)
-    return Judged(tally.scores(), kept.logits() if keep else None, np.concatenate(indices))
+    machine.group.add(tally.counts)
+    return Judged(tally.scores(), *_in_order(kept, indices, group=machine.group, keep=keep))
+
+
+def _in_order(
+    kept: _Kept, indices: list[npt.NDArray[np.int64]], *, group: Group, keep: bool
+) -> tuple[npt.NDArray[np.float16] | None, npt.NDArray[np.int64]]:
+    """Returns the logits of all processes in the order of the split, and which images they are of."""
+    own = (kept.logits() if keep else None, np.concatenate(indices))
+    if group.size == 1:
+        return own
+    parts = group.gathered(own)
+    rows = np.concatenate([part for _, part in parts])
+    order = np.argsort(rows)
+    logits = [part for part, _ in parts if part is not None]
+    return np.concatenate(logits)[order] if keep else None, rows[order]
 
 
 def _forward(
@@ -177,6 +195,11 @@ class Tally:
         self._predicted.scatter_add_(0, best[:, 0], torch.ones_like(labels))
         self._top5 += right.sum()
         self._loss += F.cross_entropy(logits, labels, reduction="none").double().sum()
+
+    @property
+    def counts(self) -> tuple[Tensor, ...]:
+        """All that was counted; those of several tallies can be added up in place."""
+        return self._hits, self._actual, self._predicted, self._top5, self._loss
 
     def scores(self) -> Scores:
         """Returns the metrics of all images counted.

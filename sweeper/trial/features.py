@@ -101,7 +101,7 @@ class FeatureFeed(Feed):
     def validation(self) -> Iterator[Pending]:
         """Yields the features of all validation images."""
         loader = self.images.val
-        features = self._features(_val_view(loader), loader)
+        features = self._features(_val_view(loader), replace(loader, rank=0, ranks=1))
         for images in loader.batches():
             indices = np.repeat(images, loader.views)
             rows = (images[:, None] * loader.views + np.arange(loader.views)).ravel()

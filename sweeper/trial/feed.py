@@ -145,6 +145,8 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
         sampler=config.train.sampler,
         progressive=config.train.progressive,
         device=device,
+        rank=machine.group.rank,
+        ranks=machine.group.size,
     )
     val_loader = EvalLoader(
         val,
@@ -155,6 +157,8 @@ def open_image_feed(phase: Phase, images: ImageSet, backbone: Backbone, *, machi
         metadata=val.metadata if backbone.takes_metadata else None,
         tta=config.eval.tta,
         device=device,
+        rank=machine.group.rank,
+        ranks=machine.group.size,
     )
     if isinstance(train, StreamSplit) and isinstance(val, StreamSplit):
         train_loader = TrainStream.of(train_loader, train, shuffle_buffer=config.data.shuffle_buffer)

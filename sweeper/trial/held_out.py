@@ -14,7 +14,7 @@ from sweeper.trial.device import find_machine
 from sweeper.trial.evaluate import evaluate
 from sweeper.trial.feed import ImageFeed, open_image_feed
 from sweeper.trial.phases import Phase, stored_data
-from sweeper.trial.run import Runtime
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.said import is_kept, predictions_of
 
 

@@ -35,7 +35,7 @@ class Learner:
     train: TrainSpec
     machine: Machine
     micro_batch: int
-    """Images in one forward and backward pass: the batch size, or less once memory ran out."""
+    """Images in one forward and backward pass: a process's part of a batch, or less once memory ran out."""
     step: int = 0
     """Optimiser steps done so far in this phase."""
 
@@ -64,8 +64,13 @@ class Learner:
             average=start_average(backbone.model, decay=train.ema_decay),
             train=train,
             machine=machine,
-            micro_batch=train.batch_size,
+            micro_batch=_part_of(train, machine),
         )
+
+    @property
+    def whole_batch(self) -> int:
+        """Images of a batch that this process trains on."""
+        return _part_of(self.train, self.machine)
 
     def limit(self, micro_batch: int | None) -> None:
         """Takes at most so many images in one pass from here on."""
@@ -92,4 +97,8 @@ class Learner:
         self.average.load_state_dict(saved.average)
         self.optimizer.load_state_dict(saved.optimizer)
         self.step = saved.step
-        self.micro_batch = saved.micro_batch
+        self.limit(saved.micro_batch)
+
+
+def _part_of(train: TrainSpec, machine: Machine) -> int:
+    return -(-train.batch_size // machine.group.size)

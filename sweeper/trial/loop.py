@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from sweeper.errors import ResourceError, TrialError
 from sweeper.trial.device import Machine, generator_states, release_memory, restore_generators
 from sweeper.trial.feed import Pending
+from sweeper.trial.group import moving_statistics
 from sweeper.trial.learner import Learner
 from sweeper.trial.memory import held_mb, ran_out, total_mb
 from sweeper.trial.progress import Left, Progress
@@ -64,19 +65,21 @@ def train_epoch(
     """
     learner.backbone.train()
     learner.criterion = learner.criterion.at(epoch)
+    group = learner.machine.group
     losses, lr, before = _Losses(epoch), 0.0, 0.0
     if begun is not None:
         losses, lr, before = _Losses(epoch, begun.losses, begun.images), begun.lr, begun.seconds
-        restore_generators(begun.generators, learner.machine.device)
+        for generators in begun.generators[group.rank : group.rank + 1]:  # none, where it was left by fewer processes
+            restore_generators(generators, learner.machine.device)
     start = time.perf_counter()
 
     def progress() -> Progress:
         read, images = losses.so_far()  # waits for the device, so the clock is read after it
         seconds = before + time.perf_counter() - start
-        return Progress(read, images, lr, seconds, generator_states(learner.machine.device))
+        return Progress(read, images, lr, seconds, group.gathered(generator_states(learner.machine.device)))
 
     for window in _windows(batches, learner.train.accumulate):
-        if learner.machine.is_leaving:
+        if learner.machine.must_leave():
             raise Left(progress())
         alive()
         lr = learner.schedule.apply(learner.optimizer, step=learner.step)
@@ -88,35 +91,42 @@ def train_epoch(
 
 def _train_step(learner: Learner, window: list[Pending]) -> tuple[Tensor, int]:
     """Makes one optimiser step from `window`; returns the mean loss, on the device, and the number of images."""
-    num_images = sum(batch.num_images for batch in window)
-    loss = _gradient(learner, window, num_images=num_images)
-    while loss is None:
+    group = learner.machine.group
+    (num_images,) = group.totals(sum(batch.num_images for batch in window))
+    while (loss := _gradient(learner, window, num_images=num_images)) is None:
         if learner.micro_batch == 1:
             raise too_large(learner.machine)
         learner.micro_batch = math.ceil(learner.micro_batch / 2)
         _log.warning(
             "Memory ran out: micro-batch %d of %d from here on, for the same steps.",
-            learner.micro_batch, learner.train.batch_size,
+            learner.micro_batch, learner.whole_batch,
         )  # fmt: skip
         release_memory()
-        loss = _gradient(learner, window, num_images=num_images)
+    trained = [parameter for settings in learner.optimizer.param_groups for parameter in settings["params"]]
+    group.add([loss, *(parameter.grad for parameter in trained if parameter.grad is not None)])
     if learner.train.clip_grad is not None:
-        trained = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
         clip_grad_norm_(trained, learner.train.clip_grad)
     learner.optimizer.step()
+    group.average(moving_statistics(learner.backbone.model))
     learner.average.update(learner.backbone.model, step=learner.step)
     learner.step += 1
     return loss, num_images
 
 
 def _gradient(learner: Learner, window: list[Pending], *, num_images: int) -> Tensor | None:
-    """Computes the gradient of the mean loss over `window`, `micro_batch` images at a time.
+    """Computes this process's part of the gradient of the mean loss over `window`, `micro_batch` images at a time.
 
     Returns:
-        The mean loss, or None if the device ran out of memory: the caller takes a smaller `micro_batch`,
-        which changes the memory and not the gradient (but for batch norm, which sees fewer images). It does
-        so outside the `except` block, where the traceback no longer holds the activations.
+        Its part of the mean loss, or None if a device of the group ran out of memory: the caller takes a smaller
+        `micro_batch`, which changes the memory and not the gradient (but for batch norm, which sees fewer images).
     """
+    loss = _own_gradient(learner, window, num_images=num_images)
+    (short,) = learner.machine.group.totals(loss is None)
+    return None if short else loss
+
+
+def _own_gradient(learner: Learner, window: list[Pending], *, num_images: int) -> Tensor | None:
+    """Returns None where memory ran out: behind the `except` block, as its traceback holds the activations."""
     learner.optimizer.zero_grad()
     total = torch.zeros((), device=learner.machine.device)
     try:

@@ -16,13 +16,13 @@ class Progress:
     losses: tuple[float, ...]
     """Of each optimiser step done, the mean over its images."""
     images: tuple[int, ...]
-    """Images of each of them."""
+    """Images of each of them, in all processes."""
     lr: float
     """The largest learning rate of the last of them."""
     seconds: float
     """That they took."""
-    generators: dict[str, Any]
-    """Where the global random generators stood behind the last of them."""
+    generators: list[dict[str, Any]]
+    """Where the global random generators of each process stood behind the last of them."""
 
     @property
     def steps(self) -> int:

@@ -4,45 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
 from sweeper.errors import PreemptedError
-from sweeper.paths import CachePaths, TrialPaths
+from sweeper.paths import TrialPaths, Writer
 from sweeper.records import METRICS, EpochMetrics
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.checkpoint import load_checkpoint, save_checkpoint
 from sweeper.trial.device import find_machine, release_memory, seed_everything
+from sweeper.trial.group import Group
 from sweeper.trial.lease import Lease
+from sweeper.trial.peers import grouped
 from sweeper.trial.progress import Left, Progress
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.setup import Setup
 from sweeper.trial.training import Training
 from sweeper.trial.watchdog import watched
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What a worker gives a trial to run on; it does not change what the trial means."""
-
-    device: str = "auto"
-    """`cpu`, `cuda:<index>`, or `auto`."""
-    threads: int = 1
-    """Threads that read and augment images; on a CPU also those of the model's arithmetic."""
-    cache: CachePaths = field(default_factory=CachePaths.default)
-    """Where decoded images and converted weights lie."""
-    attempt: int = 1
-    """Which attempt at the trial this is: a later one takes the trial's folder away from an earlier one."""
-    leave: threading.Event = field(default_factory=threading.Event)
-    """Set by a signal handler, or by another thread, when the machine is about to go: the trial saves and ends."""
-    micro_batch: int | None = None
-    """Images in one pass at most, where more have been too much; the steps stay those of the whole batch."""
-    stall_seconds: float | None = None
-    """How long it may take to finish a batch before the process is ended; None for ever."""
 
 
 def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
@@ -71,24 +53,38 @@ def run_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime) -> Ge
     """
     lease = Lease.take(paths, runtime.attempt)
     try:
-        with watched(runtime.stall_seconds, paths.stall):
-            yield from _epochs(config, paths, runtime, lease)
+        with watched(runtime.stall_seconds, paths.stall), grouped(config, paths, runtime) as group:
+            yield from _epochs(config, paths, runtime, group=group, written=lease.written)
     finally:
         lease.release()
         release_memory()  # here, where the locals of `_epochs` are gone
 
 
+def follow_trial(config: TrialConfig, paths: TrialPaths, *, runtime: Runtime, group: Group) -> None:
+    """Trains along with the process that leads a trial; writes nothing.
+
+    Raises:
+        SweeperError: as `run_trial`; the leading process meets the same.
+    """
+    for _ in _epochs(config, paths, runtime, group=group, written=None):
+        pass
+
+
 def _epochs(
-    config: TrialConfig, paths: TrialPaths, runtime: Runtime, lease: Lease
+    config: TrialConfig, paths: TrialPaths, runtime: Runtime, *, group: Group, written: Writer | None
 ) -> Generator[EpochMetrics, None, None]:
-    machine = replace(find_machine(runtime.device, precision=config.train.precision), leave=runtime.leave)
+    """Trains; what is to be kept is `written`, by the process that leads."""
+    machine = find_machine(runtime.device, precision=config.train.precision)
+    machine = replace(machine, leave=runtime.leave, group=group)
     machine.reset_peak_memory()
     saved = load_checkpoint(paths.checkpoint, config_hash=config.hash)
-    with lease.written(paths.config) as aside:
-        aside.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if written is not None:
+        with written(paths.config) as aside:
+            aside.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
-    torch.set_num_threads(runtime.threads)
-    setup = Setup.open(config, machine=machine, threads=runtime.threads, cache=runtime.cache)
+    threads = max(1, runtime.threads // group.size)
+    torch.set_num_threads(threads)
+    setup = Setup.open(config, machine=machine, threads=threads, cache=runtime.cache)
     history = saved.history if saved is not None else ()
     begun = Progress(**saved.progress) if saved is not None and saved.progress else None
     # A trial that stopped at a phase's end goes on from that phase: its weights are what the next one starts from.
@@ -104,20 +100,23 @@ def _epochs(
 
     while True:
         for epoch in range(len(history) + 1, phase.last + 1):
-            seed_everything(config.seed, epoch=epoch)
+            group.start_epoch()
+            seed_everything(config.seed, epoch=epoch, rank=group.rank)
             try:
                 metrics, judged = training.epoch(epoch, begun=begun)
             except Left as left:
                 state = training.learner.checkpoint(config_hash=config.hash, history=history, progress=left.progress)
-                save_checkpoint(state, paths.checkpoint, written=lease.written)
+                if written is not None:
+                    save_checkpoint(state, paths.checkpoint, written=written)
                 raise PreemptedError(f"The trial goes on from step {left.progress.steps} of epoch {epoch}.") from left
             begun = None
             history = (*history, metrics)
-            if _last_is_best(history, objective=config.objective):
-                training.keep(paths, metrics, judged, written=lease.written)
-            state = training.learner.checkpoint(config_hash=config.hash, history=history)
-            save_checkpoint(state, paths.checkpoint, written=lease.written)
-            _log_epoch(metrics, objective=config.objective)
+            if written is not None:
+                if _last_is_best(history, objective=config.objective):
+                    training.keep(paths, metrics, judged, written=written)
+                state = training.learner.checkpoint(config_hash=config.hash, history=history)
+                save_checkpoint(state, paths.checkpoint, written=written)
+                _log_epoch(metrics, objective=config.objective)
             yield metrics
         if not later:
             return

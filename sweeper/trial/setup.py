@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sweeper.backbones import Backbone, build_backbone, describe_backbone, find_weights, restore_weights, with_lora
 from sweeper.data import ImageSet, open_images
+from sweeper.errors import SpecError
 from sweeper.paths import CachePaths
 from sweeper.spec.data import DataSpec
 from sweeper.spec.trial import TrialConfig
@@ -49,6 +50,7 @@ class Setup:
             InputError: images, backbone or weights cannot be had as asked.
         """
         images = _open_images(stored_data(config), cache)
+        check_group(config, images, size=machine.group.size)
         num_classes = len(images.classes)
         check_objective(config, images.split("train").labels, num_classes=num_classes)
         stages = describe_backbone(config, num_classes=num_classes).stages
@@ -104,6 +106,7 @@ class Setup:
         layout = torch.channels_last if train.channels_last else torch.contiguous_format
         backbone.model.to(self.machine.device).to(memory_format=layout)
         backbone.freeze(train.freeze_depth, tune=train.tune, last_norm=phase.last_norm)
+        self.machine.group.share(backbone.model.state_dict().values())
         return backbone
 
     def _feed(self, phase: Phase, backbone: Backbone) -> Feed:
@@ -130,6 +133,27 @@ def check_trial(config: TrialConfig, *, classes: tuple[str, ...]) -> None:
         describe_backbone(phase.config, num_classes=len(classes))
     check_progressive(config, num_classes=len(classes))
     check_cache_features(config, num_classes=len(classes), num_stages=len(stages))
+
+
+def check_group(config: TrialConfig, images: ImageSet, *, size: int) -> None:
+    """Refuses what several processes cannot divide among them.
+
+    Raises:
+        SpecError: a batch has fewer images than there are processes, or the images are streamed.
+    """
+    if size == 1:
+        return
+    smallest = min(config.train.batch_size, len(images.split("train")))
+    if smallest < size:
+        raise SpecError(
+            f"The GPUs of a trial divide each batch among them, but a batch of `{smallest}` images is too small for "
+            f"{size}; raise `train.batch_size` or lower `resources.gpus_per_trial`."
+        )
+    if config.data.stream:
+        raise SpecError(
+            "The GPUs of a trial divide each batch among them, but images of a stream are known only once they are "
+            f"read; set `data.stream: false`, or `resources.gpus_per_trial: 1` instead of `{size}`."
+        )
 
 
 @lru_cache(maxsize=1)

@@ -62,8 +62,7 @@ class Training:
             raise Left(trained.progress)
         seconds = time.perf_counter() - started
         metrics = _metrics(epoch, trained, judged.scores, eval_seconds=seconds, peak_memory_mb=machine.peak_memory_mb())
-        train = self.learner.train
-        micro_batch = self.learner.micro_batch if self.learner.micro_batch < train.batch_size else None
+        micro_batch = self.learner.micro_batch if self.learner.micro_batch < self.learner.whole_batch else None
         return metrics.model_copy(update={**asdict(self._costs), "micro_batch": micro_batch}), judged
 
     @cached_property

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeper.paths import CachePaths, TrialPaths
+from sweeper.paths import TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +33,7 @@ def config(**train: object) -> TrialConfig:
 
 
 def run(folder: Path, settings: TrialConfig, *, epochs: int) -> list[EpochMetrics]:
-    stream = run_trial(settings, TrialPaths(folder), runtime=Runtime("cuda:0", 2, CachePaths.default()))
+    stream = run_trial(settings, TrialPaths(folder), runtime=Runtime("cuda:0", threads=2))
     done = [next(stream) for _ in range(epochs)]
     stream.close()
     return done

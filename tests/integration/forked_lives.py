@@ -29,7 +29,8 @@ from sweeper.records import Decision
 from sweeper.search import open_ledger
 from sweeper.spec import SweepSpec
 from sweeper.tracking import SweepInfo, capture_environment, open_tracker
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.training import Training
 
 LEDGER = (

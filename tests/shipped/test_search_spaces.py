@@ -16,7 +16,8 @@ from sweeper.planning.machine import Place
 from sweeper.planning.make import PlanOptions, make_plan
 from sweeper.search import open_ledger
 from sweeper.spec import load_spec, resolve
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.setup import check_trial
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))

@@ -15,7 +15,8 @@ import pytest
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from tests.unit.cli.conftest import Answer
 
 Sweeper = Callable[..., Answer]

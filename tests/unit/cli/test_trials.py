@@ -12,7 +12,8 @@ import pytest
 from sweeper.paths import CachePaths
 from sweeper.records import Decision
 from sweeper.spec import resolve
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from tests.unit.answers import made_sweep
 from tests.unit.cli.conftest import Answer
 

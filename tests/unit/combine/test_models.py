@@ -21,7 +21,8 @@ from sweeper.predictions import Predictions, read_predictions
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import Machine
 from sweeper.trial.ensemble import Ensemble, EnsembleMember, write_ensemble
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.teacher import check_teacher, open_teacher
 
 CPU = Machine(torch.device("cpu"), bf16=False)

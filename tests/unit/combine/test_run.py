@@ -14,7 +14,8 @@ from sweeper.paths import CachePaths, SweepPaths
 from sweeper.report import Source, report_of
 from sweeper.search import open_ledger, storage_url
 from sweeper.spec import SweepSpec, resolve
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 pytestmark = pytest.mark.slow
 SPEC = {

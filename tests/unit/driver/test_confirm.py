@@ -19,7 +19,8 @@ from sweeper.search import open_ledger, storage_url
 from sweeper.spec import resolve
 from sweeper.spec.search import ConfirmSpec
 from sweeper.trial.held_out import score_held_out
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from tests.unit.answers import made_sweep
 
 SMALL: dict[str, Any] = {

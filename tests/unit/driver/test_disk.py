@@ -14,9 +14,10 @@ import pytest
 from sweeper.disk import is_full, told
 from sweeper.driver.attempts import Attempts, Sweep
 from sweeper.driver.disk import Disk
+from sweeper.driver.requests import Bulletin
 from sweeper.folder import read_driver
 from sweeper.paths import SweepPaths
-from sweeper.records import EpochMetrics, Failure, TrialState
+from sweeper.records import EpochMetrics, Failure, TrialState, WaitingTrial
 from sweeper.spec import SweepSpec
 
 MakeSweep = Callable[..., Sweep]
@@ -94,6 +95,7 @@ import os, sys
 from pathlib import Path
 from sweeper.disk import is_full
 from sweeper.driver.disk import Disk
+from sweeper.driver.requests import Bulletin
 from sweeper.paths import SweepPaths, written_aside
 from sweeper.spec import SweepSpec
 import torch
@@ -162,3 +164,17 @@ def test_every_way_to_say_that_a_disk_is_full_is_known() -> None:
     assert is_full(RuntimeError("(sqlite3.OperationalError) database or disk is full"))
     assert not is_full(OSError(errno.EACCES, "Permission denied"))
     assert (told(1.25e9), told(38e6)) == ("1.2 GB", "38 MB")
+
+
+def test_a_full_disk_is_told_in_the_file_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bulletin = Bulletin(SweepPaths(tmp_path))
+    bulletin.tell(slots=2, running=[0, 1], waiting=[WaitingTrial(number=2, why="the disk was full " * 9)])
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sweeper.driver.requests.written_aside", no_room)
+    bulletin.tell(slots=2, running=[], waiting=[], paused="The disk is full.")
+    told_last = read_driver(SweepPaths(tmp_path))
+    assert told_last is not None
+    assert (told_last.running, told_last.paused) == ((), "The disk is full.")

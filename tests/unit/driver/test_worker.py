@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sweeper.driver.assignment import Assignment, Message
@@ -66,6 +67,18 @@ def test_a_worker_runs_one_trial_after_another(
     assert "Trial 1, attempt 1." in (tmp_path / "1" / "trial.log").read_text()
     assert "Trial 1" not in (tmp_path / "0" / "trial.log").read_text()
     assert not [h for h in logging.getLogger("sweeper").handlers if isinstance(h, logging.FileHandler)]
+
+
+@pytest.mark.slow
+def test_a_trial_with_two_gpus_trains_in_two_processes(
+    assign: Callable[..., dict[str, Any]], start: Callable[[dict[str, Any]], TrialWorker]
+) -> None:
+    assignment = Assignment.from_ray(assign(0)).model_copy(update={"gpus": 2.0})  # on a CPU, as here is no GPU
+    worker = start(assignment.to_ray())
+    assert Message.from_ray(worker.step()).epoch is not None
+    assert [child.cmdline()[-1] for child in psutil.Process().children()] == ["sweeper.trial.peer"]
+    worker.cleanup()
+    assert psutil.Process().children() == []
 
 
 def test_a_failure_is_an_answer_and_the_log_has_the_traceback(

@@ -10,7 +10,8 @@ from sweeper.export import ExportReport, ExportRequest, export_model
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 
 @pytest.fixture(scope="session")

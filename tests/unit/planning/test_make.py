@@ -12,7 +12,7 @@ from sweeper.paths import CachePaths, SweepPaths
 from sweeper.planning.compare import compare
 from sweeper.planning.machine import Place
 from sweeper.planning.make import PlanOptions, make_plan
-from sweeper.planning.plan import Plan, read_plan, write_plan
+from sweeper.planning.plan import BackbonePlan, Plan, read_plan, write_plan
 from sweeper.planning.predict import Predictor
 from sweeper.records import EpochMetrics, ParamValue, TrialRecord, TrialState
 from sweeper.spec import SweepSpec
@@ -96,6 +96,17 @@ def test_a_point_that_does_not_fit_is_refused_with_the_largest_batch_that_does(m
     )
     assert make(place=gpu, train={"epochs": 1, "batch_size": fits})[1].problems == ()
     assert make(place=gpu, train={"epochs": 1, "batch_size": fits + 1})[1].problems != ()
+
+
+def test_several_gpus_divide_a_batch_and_its_time(make: MakePlan) -> None:
+    def planned(gpus: int) -> BackbonePlan:
+        place = Place(device="cuda:0", title="GPU", threads=64, slots=1, gpus=gpus, memory_mb=2**14, bf16=False)
+        return make(place=place, train={"epochs": 1, "batch_size": 4096})[1].backbones[0]
+
+    one, four = planned(1), planned(4)
+    assert one.largest_batch is not None
+    assert four.largest_batch == 4 * one.largest_batch
+    assert one.memory_mb / 4 < four.memory_mb < one.memory_mb / 3  # each has the weights
 
 
 def test_points_that_cannot_run_are_told_all_at_once(make: MakePlan) -> None:

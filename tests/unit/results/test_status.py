@@ -107,4 +107,4 @@ def test_a_status_says_what_a_waiting_trial_needs(
 ) -> None:
     spec = SweepSpec.model_validate(SPEC.model_dump() | {"resources": resources})
     status = status_of(spec, [make_record(0, 0.5, state=TrialState.RUNNING)], Sight(alive=True), total=2)
-    assert status.explanation == f"1 trials wait because all 1 slots are busy; each trial takes {need}."
+    assert status.explanation == f"1 trial waits because the only slot is busy; each trial takes {need}."

@@ -13,7 +13,7 @@ from sweeper.paths import CachePaths
 from sweeper.spec.data import FolderData
 from sweeper.spec.training import AugmentSpec, TrainSpec
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 

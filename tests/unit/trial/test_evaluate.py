@@ -13,7 +13,8 @@ from sweeper.paths import TrialPaths
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.class_counts import ClassCounts
 from sweeper.trial.evaluate import Tally, averaged
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 
 def counts(*images: int) -> ClassCounts:

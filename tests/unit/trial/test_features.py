@@ -21,7 +21,8 @@ from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.feature_store import FeatureStore, ViewManifest
 from sweeper.trial.features import check_cache_features
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 BACKBONES = pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit"])

@@ -14,7 +14,8 @@ from sweeper.paths import TrialPaths
 from sweeper.spec.split import SplitSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.phases import stored_data
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 
 def test_a_trial_opens_every_image_but_those_held_out_for_the_test(

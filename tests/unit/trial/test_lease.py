@@ -17,7 +17,7 @@ from sweeper.errors import SupersededError
 from sweeper.paths import TrialPaths
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.lease import Lease, end_attempts
-from sweeper.trial.run import Runtime
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -75,7 +75,8 @@ import sys
 from pathlib import Path
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 root, attempt, cache = Path(sys.argv[1]), int(sys.argv[2]), CachePaths(Path(sys.argv[3]))
 config = TrialConfig.model_validate_json((root.parent / "config.json").read_text())
 for metrics in run_trial(config, TrialPaths(root), runtime=Runtime("cpu", 1, cache, attempt)):

@@ -14,7 +14,8 @@ from torch import Tensor
 from sweeper.paths import TrialPaths
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.phases import phases_of, stored_data
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 PROBE = {"epochs": 4, "probe": {"epochs": 2}}

@@ -19,7 +19,8 @@ from sweeper.spec.evaluation import EvalSpec
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.evaluate import _Kept
 from sweeper.trial.phases import stored_data
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 

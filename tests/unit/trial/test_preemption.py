@@ -16,7 +16,8 @@ from sweeper.errors import PreemptedError
 from sweeper.paths import TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 CLOCK = {"train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb", "latency_ms"}

@@ -16,7 +16,8 @@ from sweeper.errors import BackboneError, SpecError
 from sweeper.paths import TrialPaths
 from sweeper.spec.data import FolderData
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.setup import check_trial
 
 MakeConfig = Callable[..., TrialConfig]

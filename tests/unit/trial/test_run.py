@@ -18,7 +18,8 @@ from sweeper.errors import CheckpointError, SpecError, TrialError
 from sweeper.paths import TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 
 MakeConfig = Callable[..., TrialConfig]
 

@@ -19,7 +19,8 @@ from sweeper.paths import TrialPaths
 from sweeper.records import EpochMetrics
 from sweeper.spec.trial import TrialConfig
 from sweeper.trial.device import find_machine
-from sweeper.trial.run import Runtime, run_trial
+from sweeper.trial.run import run_trial
+from sweeper.trial.runtime import Runtime
 from sweeper.trial.teacher import check_teacher, open_teacher
 
 MakeConfig = Callable[..., TrialConfig]
