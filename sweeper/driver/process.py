@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sweeper.logs import log_handler
 from sweeper.paths import SweepPaths
 
 
@@ -30,8 +31,7 @@ def logged(paths: SweepPaths) -> Iterator[None]:
 
     A line that cannot be written, as the disk is full, is left out: Python would fill the screen with why.
     """
-    handler = logging.FileHandler(paths.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = log_handler(paths.log, sweep=paths.root.name)
     ours, rays = logging.getLogger("sweeper"), logging.getLogger("ray")
     ours.setLevel(logging.INFO)
     before, raises = rays.handlers, logging.raiseExceptions

@@ -21,6 +21,7 @@ from sweeper.driver.assignment import Assignment, Message
 from sweeper.driver.drain import watch_for_drain
 from sweeper.errors import EngineError, PreemptedError, SweeperError
 from sweeper.folder import read_worker
+from sweeper.logs import log_handler
 from sweeper.paths import CachePaths, TrialPaths, written_aside
 from sweeper.records import Failure, WorkerState
 from sweeper.trial.memory import held_mb, kills_for_memory
@@ -99,8 +100,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         assignment = Assignment.from_ray(config)
         paths = TrialPaths(assignment.folder)
         paths.root.mkdir(parents=True, exist_ok=True)
-        self._log_file = logging.FileHandler(paths.log)
-        self._log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._log_file = log_handler(
+            paths.log, sweep=paths.root.parent.parent.name, trial=assignment.number, attempt=assignment.attempt
+        )
         _LOG.addHandler(self._log_file)
         _LOG.setLevel(logging.INFO)
         _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)

@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 
 from sweeper.errors import SweeperError
+from sweeper.logs import log_handler
 from sweeper.paths import CachePaths, TrialPaths
 from sweeper.trial.group import Together
 from sweeper.trial.peers import Order
@@ -19,7 +20,7 @@ from sweeper.trial.runtime import Runtime
 def main() -> None:
     """Trains along with the process that started this one, until that closes this one's input."""
     order = Order.model_validate_json(sys.stdin.readline())
-    logging.basicConfig(format=f"%(asctime)s %(levelname)s process {order.rank}: %(message)s")
+    logging.basicConfig(handlers=[log_handler(None, process=order.rank)])
     epochs = threading.Semaphore(0)
     threading.Thread(target=_listen, args=(epochs,), daemon=True).start()
     group = Together.join(order.rank, order.size, meeting=order.meeting, starts=epochs.acquire)
