@@ -96,8 +96,7 @@ def _fit(
         _tuner(sweep, worker, attempts, OnRequest(requests, attempts, nodes.are_gone)).fit()
     except (tune.TuneError, ray.exceptions.RayError, RuntimeError) as error:
         _LOG.exception("A Tune run died.")
-        if "running low on memory" in str(error):
-            attempts.killed_for_memory(str(error))
+        attempts.worker_ended(None, str(error))
         if is_full(error):
             requests.disk_filled()
             return None

@@ -87,7 +87,11 @@ def test_a_stop_request_leaves_the_trial_to_be_taken_up(make_sweep: MakeSweep) -
     assert (first.attempts, second.attempts) == (2, 1)
 
 
-def test_a_tune_run_that_dies_is_followed_by_another_from_the_ledger(make_sweep: MakeSweep) -> None:
+def test_a_tune_run_that_dies_is_followed_by_another_from_the_ledger(
+    make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.driver.shortage._FIRST_SECONDS", 1.0)
+
     def die() -> None:
         raise RuntimeError("1 worker was killed due to the node running low on memory")
 
@@ -99,7 +103,8 @@ def test_a_tune_run_that_dies_is_followed_by_another_from_the_ledger(make_sweep:
     (record,) = sweep.ledger.records()
     assert (record.state, len(record.epochs)) == (TrialState.COMPLETE, 2)
     assert observer.notes == [
-        "Ray Tune stopped (RuntimeError: 1 worker was killed due to the node running low on memory); going on from the ledger."
+        "Memory ran short, and Ray ended a worker for it; no trial starts for 1 s.",
+        "Ray Tune stopped (RuntimeError: 1 worker was killed due to the node running low on memory); going on from the ledger.",
     ]
 
 
