@@ -25,6 +25,7 @@ from sweeper.data.pictures import EvalView, find_pictures
 from sweeper.data.prepared import Prepared, read_prepared
 from sweeper.data.quarantine import Quarantined
 from sweeper.data.readers import read_manifest
+from sweeper.data.readers.location import Location, locate
 from sweeper.data.stream import EvalStream, StreamSplit, TrainStream
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ImageSet",
     "ImageSplit",
     "ImageStream",
+    "Location",
     "Manifest",
     "Mix",
     "Observation",
@@ -60,6 +62,7 @@ __all__ = [
     "describe",
     "draw_overview",
     "find_pictures",
+    "locate",
     "open_cache",
     "open_duplicates",
     "open_images",

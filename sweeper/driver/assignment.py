@@ -25,6 +25,8 @@ class Assignment(_Message):
     config: TrialConfig
     folder: Path
     """The trial's folder."""
+    remote: str | None = None
+    """Where the trial's files go after each epoch, if the folder is not the driver's; None where it is."""
     cache: Path
     """The root of decoded images and converted weights; each node has its own."""
     device: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -16,6 +17,8 @@ from sweeper.driver.divergence import diverged
 from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
 from sweeper.driver.requests import Bulletin
+from sweeper.driver.shortage import Shortage
+from sweeper.errors import EngineError
 from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.planning.packing import Packing, packing_of
@@ -25,6 +28,7 @@ from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
 from sweeper.trial.lease import end_attempts
+from sweeper.trial.remote import RemoteTrial, place_of
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,18 @@ class Sweep:
     gpu_mb: float | None = None
     """Memory of the smallest GPU that a trial may get, in MiB; None where that is not known."""
 
+    def remote_of(self, number: int) -> str | None:
+        """Returns where the files of a trial are while it runs; None where workers share the sweep's folder."""
+        return place_of(self.paths.trial(number), self.paths, self.spec.checkpoints.remote, self.ledger.sweep_id)
+
     @cached_property
     def packing(self) -> Packing:
         """What each trial gets."""
         return packing_of(self.spec, self.share, self.ledger.records(), gpu_mb=self.gpu_mb)
 
 
+_CALLS: Final = 16
+"""At once, to a store that answers in tens of milliseconds."""
 _ASKED: Final = "ended by `sweeper stop --trial`"
 
 
@@ -92,6 +102,8 @@ class Attempts:
         self._to_take_up: deque[int] = deque()
         self._why: dict[int, str] = {}
         self._losses: dict[int, int] = {}
+        self._shortage = Shortage()
+        self._short: set[str] = set()
         self._limits = Limits(sweep.spec, sweep.ledger, sweep.share)
         self._finished = sum(record.state.is_finished for record in sweep.ledger.records())
         self._ended: str | None = None
@@ -103,6 +115,8 @@ class Attempts:
         What a driver that was killed did not come to clear away is cleared away now.
         """
         finished = [record for record in self._sweep.ledger.records() if record.state.is_finished]
+        with ThreadPoolExecutor(_CALLS) as calls:
+            list(calls.map(self._bring_home, finished))
         for record in finished:
             self._clear(record)
         self._disk.tidy(finished)
@@ -142,7 +156,7 @@ class Attempts:
 
         A point is asked for only when a slot is free for it: a suggestion made earlier would know less.
         """
-        if len(self._live) >= self._slots() or self._paused() is not None:
+        if len(self._live) >= self._slots() or self._paused() is not None or self._shortage.lasts:
             return None
         suggestion = self._suggestion()
         if suggestion is None:
@@ -159,6 +173,7 @@ class Attempts:
             attempt=suggestion.attempt,
             config=config,
             folder=self._sweep.paths.trial(suggestion.number).root,
+            remote=self._sweep.remote_of(suggestion.number),
             cache=self._sweep.cache.root,
             device=share.device,
             threads=share.threads,
@@ -192,6 +207,7 @@ class Attempts:
         is_last = epoch.epoch >= live.config.train.epochs
         epoch = epoch.model_copy(update={"gpus": live.share.gpus or None})
         decision = self._sweep.ledger.report(number, epoch, is_last=is_last)
+        self._shortage.passed()
         self._limits.epoch_ended(number, epoch)
         if self._limits.time_is_up and not is_last:
             decision = Decision.STOP
@@ -290,18 +306,20 @@ class Attempts:
         self._losses[number] = self._losses.get(number, 0) + 1
         again = self._losses[number] <= self._sweep.spec.resources.retries
         stacks = self._stacks(number)
-        hung = f"its worker hung: no batch for {self._sweep.spec.resources.stall_minutes:g} minutes" if stacks else None
-        if hung is not None:
-            self._sweep.observer.note(f"Trial {number}: {hung}; it was ended.")
+        why = f"its worker hung: no batch for {self._sweep.spec.resources.stall_minutes:g} minutes" if stacks else None
+        if why is not None:
+            self._sweep.observer.note(f"Trial {number}: {why}; it was ended.")
+        elif name in self._short:
+            why = "its worker was ended for memory"
         self._sweep.observer.trial_lost(number, again=again)
         if again:
             attempts = self._sweep.spec.resources.retries + 1
-            why = hung or "its worker or node was lost"
+            why = why or "its worker or node was lost"
             self._put_back(name, f"{why} (attempt {self._losses[number]} of {attempts})")
         else:
             times = self._losses[number]
             reason = f"its worker was lost {times} time{'s' if times > 1 else ''}; `resources.retries` allows no more"
-            self._sweep.ledger.fail(number, Failure(reason=f"{hung}; {reason}" if hung else reason, traceback=stacks))
+            self._sweep.ledger.fail(number, Failure(reason=f"{why}; {reason}" if why else reason, traceback=stacks))
             self._closed(name)
 
     def _stacks(self, number: int) -> str:
@@ -311,11 +329,22 @@ class Attempts:
         file.unlink(missing_ok=True)
         return stacks
 
-    def killed_for_memory(self, message: str) -> None:
-        """Marks the trials whose workers Ray ended for memory, by the processes that `message` names.
+    def worker_ended(self, name: str | None, message: str) -> None:
+        """Takes in what Ray says of a worker's end, before `lost` closes or takes up its trial.
 
-        Their next attempts begin with half of the images in one pass.
+        Where that was for memory nothing starts for a while, and the trials whose processes `message` names begin
+        their next attempts with half of the images in one pass.
+
+        Args:
+            name: of the attempt; None where Tune itself died of it.
+            message: Ray's.
         """
+        told = self._shortage.met(message)
+        if told is None:
+            return
+        self._sweep.observer.note(told)
+        if name is not None:
+            self._short.add(name)
         pids = {int(pid) for pid in re.findall(r"pid=(\d+)", message)}
         for live in self._live.values():
             paths = self._sweep.paths.trial(live.number)
@@ -328,6 +357,7 @@ class Attempts:
     def _closed(self, name: str) -> None:
         live = self._live.pop(name)
         number = live.number
+        self._bring_home(self._sweep.ledger.record(number))
         self._track(live)
         self._sweep.paths.trial(number).stop_request.unlink(missing_ok=True)
         record = self._sweep.ledger.record(number)
@@ -336,6 +366,14 @@ class Attempts:
         self._sweep.observer.trial_ended(record)
         self._clear(record)
         self._disk.tidy([record])
+
+    def _bring_home(self, record: TrialRecord) -> None:
+        place = self._sweep.remote_of(record.number)
+        if place is not None:
+            try:
+                RemoteTrial(place).bring_home(self._sweep.paths.trial(record.number), attempt=record.attempts)
+            except EngineError as error:
+                self._sweep.observer.note(f"{error} The next `sweeper resume` takes trial {record.number} home.")
 
     def _clear(self, record: TrialRecord) -> None:
         """Removes what a finished trial needs no more; a failed one keeps its state for whoever looks into it."""

@@ -17,6 +17,7 @@ from sweeper.records import TrialRecord, TrialState
 from sweeper.search import open_ledger, storage_url
 from sweeper.spec import SweepSpec
 from sweeper.spec.edit import changes, edited, require_comparable
+from sweeper.trial.remote import RemoteTrial, place_of
 
 _BEST = "best:"
 
@@ -65,6 +66,9 @@ def apply_edit(before: SweepSpec, now: SweepSpec, paths: SweepPaths, edit: Sweep
         if checkpoint.exists():  # of a trial that failed; with the same settings the new one goes on from there
             paths.trial(new).root.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(checkpoint, paths.trial(new).checkpoint)
+            place = place_of(paths.trial(new), paths, now.checkpoints.remote, ledger.sweep_id)
+            if place is not None:
+                RemoteTrial(place).keep(paths.trial(new), attempt=0)
     changed = changes(before, now)
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Generator
 from contextlib import suppress
 from types import FrameType
 from typing import Any, ClassVar
@@ -23,8 +24,9 @@ from sweeper.errors import EngineError, PreemptedError, SweeperError
 from sweeper.folder import read_worker
 from sweeper.logs import log_handler
 from sweeper.paths import CachePaths, TrialPaths, written_aside
-from sweeper.records import Failure, WorkerState
+from sweeper.records import EpochMetrics, Failure, WorkerState
 from sweeper.trial.memory import held_mb, kills_for_memory
+from sweeper.trial.remote import RemoteTrial
 from sweeper.trial.run import run_trial
 from sweeper.trial.runtime import Runtime
 
@@ -62,27 +64,34 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         """Runs one epoch.
 
         Raises:
-            EngineError: the worker is unfit; the trial that made it so has been told as failed.
+            EngineError: the worker is unfit; the trial that made it so has been told as failed. Or the store for the
+                files of running trials stayed away.
         """
         if not self._fit:
             raise EngineError("This worker met an unforeseen error, keeps memory or has to leave: it is replaced.")
+        message = self._next()
+        if self._remote is not None:
+            self._remote.keep(self._paths, attempt=self._attempt)
+        return message.to_ray()
+
+    def _next(self) -> Message:
         try:
-            return Message(epoch=next(self._epochs)).to_ray()
+            return Message(epoch=next(self._epochs))
         except StopIteration:
             self._fit = not self._leaks()
-            return Message(fit=self._fit).to_ray()
+            return Message(fit=self._fit)
         except PreemptedError as error:
             self._fit = False
             _LOG.info("The machine is about to go. %s", error)
-            return Message(preempted=str(error), fit=False).to_ray()
+            return Message(preempted=str(error), fit=False)
         except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
             if is_full(error):
                 _LOG.exception("The disk is full.")
-                return Message(disk_full=True).to_ray()
+                return Message(disk_full=True)
             # Nobody knows what an unforeseen error leaves behind on the device or in the libraries.
             self._fit = isinstance(error, SweeperError)
             _LOG.exception("The trial failed.")
-            return Message(failure=_failure(error), fit=self._fit).to_ray()
+            return Message(failure=_failure(error), fit=self._fit)
 
     def cleanup(self) -> None:
         """Lets go of the trial when the worker is stopped."""
@@ -100,6 +109,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         assignment = Assignment.from_ray(config)
         paths = TrialPaths(assignment.folder)
         paths.root.mkdir(parents=True, exist_ok=True)
+        self._paths, self._attempt = paths, assignment.attempt
+        self._remote = None if assignment.remote is None else RemoteTrial(assignment.remote)
+        if self._remote is not None and assignment.attempt > 1:
+            paths.log.unlink(missing_ok=True)  # what an earlier attempt wrote here is in its own folder there
         self._log_file = log_handler(
             paths.log, sweep=paths.root.parent.parent.name, trial=assignment.number, attempt=assignment.attempt
         )
@@ -125,7 +138,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             micro_batch=micro_batch,
             stall_seconds=assignment.stall_seconds,
         )
-        self._epochs = run_trial(assignment.config, paths, runtime=runtime)
+        self._epochs = self._started(assignment, runtime)
+
+    def _started(self, assignment: Assignment, runtime: Runtime) -> Generator[EpochMetrics, None, None]:
+        """Runs the trial from where earlier attempts left it, on whatever machine; begun with the first epoch."""
+        if self._remote is not None:
+            self._remote.begin(self._paths, attempt=self._attempt)
+        yield from run_trial(assignment.config, self._paths, runtime=runtime)
 
     def _end(self) -> None:
         # Closing the generator is what stops its loader threads and frees its memory.

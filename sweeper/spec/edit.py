@@ -32,6 +32,7 @@ _NEVER: Final = (
     ("search.first_look", _SETTLED),
     ("search.warm_start", _SETTLED),
     ("search.storage", _IDENTITY),
+    ("checkpoints.remote", "says where running trials have what they go on from"),
     ("name", _IDENTITY),
     ("backbone_args", "builds other networks, which a trial's point could not tell apart"),
 )

@@ -31,7 +31,10 @@ signal.pause()
 
 
 class Hosts:
-    """A head and one worker host; whatever was started on them ends with them, by its id."""
+    """A head and one worker host; whatever was started on them ends with them, by its id.
+
+    The folder `own` is another one on each of them, where they are real enough for that.
+    """
 
     head: str
     """The head's address."""
@@ -40,11 +43,12 @@ class Hosts:
     kind: str
     """What a person should know of how the hosts are made."""
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path, own: Path) -> None:
         # What a test session has told its own Ray, a token above all, is not for hosts of their own.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.environment = {**inherited, **environment}
         self.logs = logs
+        self.own = own
         self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def inside(self, host: str) -> list[str]:
@@ -91,10 +95,14 @@ class Hosts:
     def start_node(self, host: str, name: str, temp_dir: Path, *options: str) -> subprocess.Popen[bytes]:
         """Starts a Ray node of one CPU on a host; `options` are those of `ray start` that say which cluster it is of."""
         return self.start(
-            host, name, Path(sys.executable).parent / "ray", "start", "--block", "--num-cpus=1",
+            host, name, *self.ray(host), "start", "--block", "--num-cpus=1",
             "--include-log-monitor=false", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}",
             f"--node-ip-address={host}", *options,
         )  # fmt: skip
+
+    def ray(self, host: str) -> list[str | Path]:
+        """Ray's command on a host."""
+        return [Path(sys.executable).parent / "ray"]
 
     def family(self, host: str) -> list[psutil.Process]:
         """The processes that were started on a host, with their children."""
@@ -122,8 +130,8 @@ class Namespaces(Hosts):
     head, worker = "10.77.0.1", "10.77.0.2"
     kind = "network namespaces with a link that is really cut"
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
-        super().__init__(environment, logs)
+    def __init__(self, environment: Mapping[str, str], logs: Path, own: Path) -> None:
+        super().__init__(environment, logs, own)
         mark = uuid.uuid4().hex[:6]
         self._names = {self.head: f"sweep-head-{mark}", self.worker: f"sweep-work-{mark}"}
         for name in self._names.values():
@@ -139,6 +147,16 @@ class Namespaces(Hosts):
 
     def inside(self, host: str) -> list[str]:
         return ["ip", "netns", "exec", self._names[host]]
+
+    def start_node(self, host: str, name: str, temp_dir: Path, *options: str) -> subprocess.Popen[bytes]:
+        self.own.mkdir(exist_ok=True)
+        return super().start_node(host, name, temp_dir, *options)
+
+    def ray(self, host: str) -> list[str | Path]:
+        if host == self.head:
+            return super().ray(host)
+        # `ip netns exec` gives the command mounts of its own.
+        return ["sh", "-c", f'mount -t tmpfs tmpfs "{self.own}" && exec "$@"', "sh", *super().ray(host)]
 
     def cut(self) -> None:
         _ip(*self._cable, "down")
@@ -169,9 +187,9 @@ class Loopback(Hosts):
     head, worker = "127.0.0.1", "localhost"
     kind = "raylets on loopback, as network namespaces are not allowed here"
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path, own: Path) -> None:
         # Ray listens on loopback only if it believes that it is not on Linux.
-        super().__init__({**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, logs)
+        super().__init__({**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, logs, own)
         self._frozen: list[psutil.Process] = []
 
     def inside(self, host: str) -> list[str]:
@@ -193,14 +211,14 @@ class Loopback(Hosts):
                 process.send_signal(signal.SIGCONT)
 
 
-def make_hosts(environment: Mapping[str, str], logs: Path) -> Hosts:
+def make_hosts(environment: Mapping[str, str], logs: Path, *, own: Path) -> Hosts:
     """Returns two hosts, the most real ones that this machine allows (SWEEPER_HOSTS=loopback: the least real ones)."""
     if os.environ.get("SWEEPER_HOSTS") == "loopback":
-        return Loopback(environment, logs)
+        return Loopback(environment, logs, own)
     try:
-        return Namespaces(environment, logs)
+        return Namespaces(environment, logs, own)
     except (OSError, subprocess.CalledProcessError):
-        return Loopback(environment, logs)
+        return Loopback(environment, logs, own)
 
 
 def wait_until(condition: Any, what: str, *, timeout: float = 240) -> None:

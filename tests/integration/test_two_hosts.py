@@ -1,4 +1,7 @@
-"""A sweep over two hosts with all servers that a cluster has; one host is cut off in the middle, and comes back."""
+"""A sweep over two hosts with all servers that a cluster has; one host is cut off in the middle, and comes back.
+
+The hosts share no folder: what a trial goes on from is in the object store.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.paths import SweepPaths
 from sweeper.spec import load_spec
 from tests.integration.hosts import Hosts, make_hosts, wait_until
 
@@ -31,6 +35,7 @@ train: {epochs: 10, batch_size: 64}
 augment: {hflip: 0.0}
 space: {lr: {log: [1.0e-3, 1.0e-2]}}
 search: {trials: 3, sampler: random, first_look: false}
+checkpoints: {remote: "s3://sweeps"}
 """
 EPOCHS, TRIALS = 10, 3
 
@@ -86,19 +91,23 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
         "PGPASSWORD": uuid.uuid4().hex,
         "OMP_NUM_THREADS": "1",
     }
-    made = make_hosts(environment, tmp_path)
+    made = make_hosts(environment, tmp_path, own=tmp_path / "sweeps")
     print(f"The hosts are {made.kind}.")
     address = made.head
     made.environment |= {
         "RAY_ADDRESS": f"{address}:6399",
         "MLFLOW_TRACKING_URI": f"http://{address}:5055",
         "MLFLOW_S3_ENDPOINT_URL": f"http://{address}:8399",
+        "AWS_ENDPOINT_URL": f"http://{address}:8399",
         "SWEEPER_STORAGE": f"postgresql+psycopg2://sweeper@{address}:5499/sweeper",
     }
     try:
         start_postgres(made, folder)
         made.start(address, "s3", sys.executable, "-m", "moto.server", "--host", address, "--port", "8399")
-        bucket = f"import urllib.request as u; u.urlopen(u.Request('http://{address}:8399/mlflow', method='PUT'))"
+        bucket = (
+            "import urllib.request as u; [u.urlopen(u.Request(f'http://%s:8399/{one}', method='PUT')) for one in %r]"
+        )
+        bucket %= (address, ("mlflow", "sweeps"))
         wait_until(
             lambda: made.run(address, sys.executable, "-c", bucket).returncode == 0, "the artifact store's start"
         )
@@ -173,8 +182,10 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
     def trains_there() -> bool:
         """Whether a trial has reported on the worker host that trains there still."""
         pids = {process.pid for process in hosts.family(hosts.worker)}
-        workers = {trial: sweep / f"trials/{int(trial):04d}/worker.json" for trial in printed(r"trial (\d)  epoch 2 ")}
-        return any(json.loads(file.read_text())["pid"] in pids for file in workers.values() if file.exists())
+        reported = [f"{sweep}/trials/{int(trial):04d}/worker.json" for trial in printed(r"trial (\d)  epoch 2 ")]
+        # As the processes of that host see its disk.
+        marks = (Path(f"/proc/{pid}/root{file}") for pid in pids for file in reported)
+        return any(json.loads(mark.read_text())["pid"] in pids for mark in marks if mark.exists())
 
     wait_until(trains_there, "a trial on the worker host")
     hosts.cut()
@@ -188,6 +199,12 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
     assert len(json.loads(board.stdout)["rows"]) == TRIALS, board.stderr
     spec = load_spec(sweep / "resolved.yaml")
     assert spec.search.storage == hosts.environment["SWEEPER_STORAGE"]  # no password is written down
+    for number in range(TRIALS):
+        trial = SweepPaths(sweep).trial(number)
+        assert (trial.best.exists(), trial.predictions.exists(), trial.checkpoint.exists()) == (True, True, False)
+        assert f"Epoch {EPOCHS}:" in trial.log.read_text()
+    left = hosts.run(hosts.head, sys.executable, "-c", LEFT)
+    assert left.stdout == "[]\n", left.stdout + left.stderr  # all are at home
     assert_ledger(hosts, sweep / "resolved.yaml")
 
     asked = hosts.run(hosts.head, sys.executable, "-c", RUNS)
@@ -201,6 +218,11 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
     assert sorted(run["attempts"] for run in trials) == ["1", "1", "2"]
 
 
+LEFT = """\
+from pyarrow import fs
+files, _ = fs.FileSystem.from_uri("s3://sweeps")
+print([found.path for found in files.get_file_info(fs.FileSelector("sweeps", recursive=True)) if found.is_file])
+"""
 LEDGER = """\
 import os, sys, json
 from pathlib import Path

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 from pyarrow import fs
 
 from sweeper.errors import DataError
+from sweeper.paths import written_aside
 
 _THREADS: Final = 16  # an object store answers in tens of milliseconds, however many ask
 _CHUNK: Final = 256
+_COPY_BYTES: Final = 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +120,37 @@ class Location:
         prefix = len(self.path.rstrip("/")) + 1 if self.path else 0
         named = [(info.path[prefix:], Stamp(info.size, info.mtime_ns or 0)) for info in infos if info.is_file]
         return sorted((name, stamp) for name, stamp in named if not any(part[:1] == "." for part in name.split("/")))
+
+    def send(self, file: Path) -> None:
+        """Puts a copy of a file of this machine here, all or nothing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        target = f"{self.path}.part" if self.is_local else self.path  # a store shows an object once it is whole
+        if self.is_local:
+            self.files.create_dir(self.parent.path, recursive=True)
+        with file.open("rb") as content, self.files.open_output_stream(target) as out:
+            shutil.copyfileobj(content, out, _COPY_BYTES)
+        if self.is_local:
+            self.files.move(target, self.path)
+
+    def fetch(self, file: Path) -> None:
+        """Copies this file to one of this machine.
+
+        Raises:
+            OSError: it cannot be read, or the other one cannot be written.
+        """
+        with written_aside(file) as aside, self.open() as content, aside.open("wb") as out:
+            shutil.copyfileobj(content, out, _COPY_BYTES)
+
+    def remove(self) -> None:
+        """Removes this folder with all that is in it.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self.files.delete_dir(self.path)
 
 
 @dataclass(frozen=True, order=True)

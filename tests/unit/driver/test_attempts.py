@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sweeper.data.prepared import Prepared
 from sweeper.driver.attempts import Attempts, Sweep
 from sweeper.folder import read_driver, read_worker
+from sweeper.paths import TrialPaths
 from sweeper.planning.share import Share
 from sweeper.records import Decision, EpochMetrics, Failure, TrialState, WorkerState
+from sweeper.trial.remote import RemoteTrial
 
 MakeSweep = Callable[..., Sweep]
 
@@ -272,8 +275,30 @@ def test_a_worker_that_ray_ended_for_memory_is_marked_and_no_other(make_sweep: M
         sweep.paths.trial(number).root.mkdir(parents=True)
         state = WorkerState(host="h", pid=70 + number, attempt=1, started=0.0)
         sweep.paths.trial(number).worker.write_text(state.model_dump_json())
-    attempts.killed_for_memory(
-        "1 worker(s) were killed due to the node running low on memory: (actor, pid=71, used 5 GB)"
+    attempts.worker_ended(
+        "b", "1 worker(s) were killed due to the node running low on memory: (actor, pid=71, used 5 GB)"
     )
     marked = [read_worker(sweep.paths.trial(number)) for number in (0, 1)]
     assert [worker.killed_for_memory for worker in marked if worker] == [False, True]
+    attempts.lost("b")
+    told = read_driver(sweep.paths)
+    assert told is not None
+    assert told.waiting[0].why == "its worker was ended for memory (attempt 1 of 3)"
+    assert attempts.next("c") is None  # for a while
+
+
+def test_files_of_a_trial_that_ran_elsewhere_come_home_when_it_ends(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    sweep = make_sweep(checkpoints={"remote": str(tmp_path / "store")}, train={"epochs": 1, "batch_size": 128})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    assignment = attempts.next("a")
+    assert assignment is not None
+    assert assignment.remote == str(tmp_path / f"store/sweep-{sweep.ledger.sweep_id[:8]}/trials/0000")
+    elsewhere = TrialPaths(tmp_path / "elsewhere")
+    elsewhere.root.mkdir()
+    for file in (elsewhere.best, elsewhere.checkpoint, elsewhere.log):
+        file.write_text("there")
+    RemoteTrial(assignment.remote).keep(elsewhere, attempt=1)
+    attempts.epoch_ended("a", epoch(1, 0.5))
+    attempts.ended("a", None)
+    home = sweep.paths.trial(0)
+    assert (home.best.read_text(), home.log.read_text(), home.checkpoint.exists()) == ("there", "there", False)
