@@ -33,6 +33,7 @@ def running_table(status: SweepStatus) -> Table:
     nowhere = "no worker yet" if status.alive else "-"
     for running in status.running:
         where = f"{running.host}, process {running.pid}" if running.host is not None else nowhere
+        where += f", {running.gpus:.3g} GPU" if running.gpus is not None else ""
         where += f", micro-batch {running.micro_batch}" if running.micro_batch is not None else ""
         table.add_row(str(running.number), f"{running.epochs}/{running.of_epochs}", str(running.attempt), where)
     return table

@@ -31,6 +31,8 @@ class RunningTrial(BaseModel):
     """Its worker's process there."""
     micro_batch: int | None = None
     """Images in one pass, where the whole batch did not fit into memory."""
+    gpus: float | None = None
+    """The part of a GPU, or how many, it had in its last epoch; None on a CPU and before the first."""
 
 
 class FailedTrial(BaseModel):
@@ -142,6 +144,7 @@ def _running(spec: SweepSpec, record: TrialRecord, worker: WorkerState | None) -
         host=worker.host if worker is not None else None,
         pid=worker.pid if worker is not None else None,
         micro_batch=record.epochs[-1].micro_batch if record.epochs else None,
+        gpus=record.epochs[-1].gpus if record.epochs else None,
     )
 
 

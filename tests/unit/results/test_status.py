@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
+from sweeper.cli.tables import running_table
 from sweeper.records import DriverState, TrialRecord, TrialState, WaitingTrial, WorkerState
 from sweeper.results import Sight, status_of
 from sweeper.spec import SweepSpec
@@ -108,3 +111,14 @@ def test_a_status_says_what_a_waiting_trial_needs(
     spec = SweepSpec.model_validate(SPEC.model_dump() | {"resources": resources})
     status = status_of(spec, [make_record(0, 0.5, state=TrialState.RUNNING)], Sight(alive=True), total=2)
     assert status.explanation == f"1 trial waits because the only slot is busy; each trial takes {need}."
+
+
+def test_a_status_says_which_part_of_a_gpu_a_trial_has(make_record: MakeRecord) -> None:
+    record = make_record(0, 0.5, state=TrialState.RUNNING)
+    epoch = record.epochs[-1].model_copy(update={"gpus": 0.25, "micro_batch": 16})
+    record = record.model_copy(update={"epochs": (*record.epochs[:-1], epoch)})
+    worker = WorkerState(host="b", pid=7, attempt=1, started=0.0)
+    status = status_of(SPEC, [record], Sight(alive=True, workers={0: worker}), total=1)
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(running_table(status))
+    assert "b, process 7, 0.25 GPU, micro-batch 16" in console.export_text()
