@@ -32,6 +32,11 @@ class TrialPaths:
         return self.root / "worker.json"
 
     @property
+    def home(self) -> Path:
+        """There once the trial's files have come home from a store; in it, of which attempt they are."""
+        return self.root / "home"
+
+    @property
     def keep(self) -> Path:
         """There for as long as another sweep needs the trial's weights, as a teacher; what is in it says which."""
         return self.root / "keep"
@@ -313,6 +318,11 @@ class CachePaths:
     def features(self, key: str) -> Path:
         """The folder of what one frozen prefix gives for one data set."""
         return self.root / "features" / key
+
+    @property
+    def running(self) -> Path:
+        """Folders of the trials that run on this machine, where the sweep's folder is not on it."""
+        return self.root / "running"
 
     def weights(self, name: str) -> Path:
         """The converted weights called `name`, safetensors."""

@@ -30,12 +30,14 @@ class LedgerSearcher(Searcher):  # type: ignore[misc] # Ray ships no types
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Returns the next attempt; None for not now; FINISHED once nothing runs and nothing is left."""
+        """Returns the next attempt; None for not now; FINISHED once nothing runs and nothing is to run for now."""
         assignment = self._attempts.next(trial_id)
         if assignment is not None:
             return assignment.to_ray()
         finished: str = Searcher.FINISHED
-        return finished if self._attempts.are_over else None
+        # With nothing to run Tune would look for a suggestion without end, and hear of nothing else.
+        waits = self._attempts.are_idle and self._attempts.why_short() is not None
+        return finished if self._attempts.are_over or waits else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the end of an attempt; an error is a lost worker, as a trial's own failure is a result."""

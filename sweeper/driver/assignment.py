@@ -20,13 +20,14 @@ class _Message(BaseModel):
 class Assignment(_Message):
     """One attempt at one trial, with all a worker needs to know."""
 
+    sweep: str
     number: int
     attempt: int
     config: TrialConfig
     folder: Path
-    """The trial's folder."""
+    """The trial's folder; of the worker's machine alone, and gone with the attempt, where there is a store."""
     remote: str | None = None
-    """Where the trial's files go after each epoch, if the folder is not the driver's; None where it is."""
+    """The store's place for the trial's files, to which they go after each epoch; None where the folder is shared."""
     cache: Path
     """The root of decoded images and converted weights; each node has its own."""
     device: str

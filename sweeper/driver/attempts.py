@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -14,11 +13,11 @@ from sweeper.data.prepared import Prepared
 from sweeper.driver.assignment import Assignment
 from sweeper.driver.disk import Disk
 from sweeper.driver.divergence import diverged
+from sweeper.driver.homecoming import Homecoming
 from sweeper.driver.limits import Limits
 from sweeper.driver.observer import SweepObserver
 from sweeper.driver.requests import Bulletin
 from sweeper.driver.shortage import Shortage
-from sweeper.errors import EngineError
 from sweeper.folder import read_worker
 from sweeper.paths import CachePaths, SweepPaths, written_aside
 from sweeper.planning.packing import Packing, packing_of
@@ -28,7 +27,7 @@ from sweeper.search import Ledger
 from sweeper.spec import SweepSpec, TrialConfig, resolve
 from sweeper.tracking import Tracker
 from sweeper.trial.lease import end_attempts
-from sweeper.trial.remote import RemoteTrial, place_of
+from sweeper.trial.remote import key_of, place_of
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,12 @@ class Sweep:
     gpu_mb: float | None = None
     """Memory of the smallest GPU that a trial may get, in MiB; None where that is not known."""
 
-    def remote_of(self, number: int) -> str | None:
-        """Returns where the files of a trial are while it runs; None where workers share the sweep's folder."""
-        return place_of(self.paths.trial(number), self.paths, self.spec.checkpoints.remote, self.ledger.sweep_id)
-
     @cached_property
     def packing(self) -> Packing:
         """What each trial gets."""
         return packing_of(self.spec, self.share, self.ledger.records(), gpu_mb=self.gpu_mb)
 
 
-_CALLS: Final = 16
-"""At once, to a store that answers in tens of milliseconds."""
 _ASKED: Final = "ended by `sweeper stop --trial`"
 
 
@@ -98,6 +91,7 @@ class Attempts:
         self._paused = paused
         self._bulletin = Bulletin(sweep.paths)
         self._disk = disk or Disk(sweep.spec, sweep.paths)
+        self._home = Homecoming(sweep.spec, sweep.paths, sweep_id=sweep.ledger.sweep_id)
         self._live: dict[str, _Live] = {}
         self._to_take_up: deque[int] = deque()
         self._why: dict[int, str] = {}
@@ -115,16 +109,19 @@ class Attempts:
         What a driver that was killed did not come to clear away is cleared away now.
         """
         finished = [record for record in self._sweep.ledger.records() if record.state.is_finished]
-        with ThreadPoolExecutor(_CALLS) as calls:
-            list(calls.map(self._bring_home, finished))
         for record in finished:
             self._clear(record)
+            self._home.expect(record)
         self._disk.tidy(finished)
         self._live.clear()
         self._to_take_up = deque(self._sweep.ledger.interrupted())
         for number in self._to_take_up:
             self._why.setdefault(number, "it was interrupted, and goes on when a slot is free")
         self.tell()
+
+    def why_short(self) -> str | None:
+        """Why no trial starts for a while, a sentence, where machines are short of memory."""
+        return "Machines are short of memory; the next trial starts in a moment." if self._shortage.lasts else None
 
     @property
     def are_idle(self) -> bool:
@@ -138,7 +135,8 @@ class Attempts:
         self._bulletin.tell(slots=self._slots(), running=running, waiting=waiting, paused=self._paused())
 
     def close(self) -> None:
-        """Takes down what `tell` wrote: this driver ends."""
+        """Waits for what is on its way home, and takes down what `tell` wrote: this driver ends."""
+        self._arrivals(wait=True)
         self._bulletin.take_down()
 
     @property
@@ -156,6 +154,7 @@ class Attempts:
 
         A point is asked for only when a slot is free for it: a suggestion made earlier would know less.
         """
+        self._arrivals()
         if len(self._live) >= self._slots() or self._paused() is not None or self._shortage.lasts:
             return None
         suggestion = self._suggestion()
@@ -168,12 +167,16 @@ class Attempts:
         self._track(self._live[name])
         self._sweep.observer.trial_started(suggestion)
         self.tell()
+        trial = self._sweep.paths.trial(suggestion.number)
+        place = place_of(trial, self._sweep.paths, self._sweep.spec.checkpoints.remote, self._sweep.ledger.sweep_id)
+        own = self._sweep.cache.running / key_of(trial, self._sweep.paths, self._sweep.ledger.sweep_id)
         return Assignment(
+            sweep=self._sweep.paths.root.name,
             number=suggestion.number,
             attempt=suggestion.attempt,
             config=config,
-            folder=self._sweep.paths.trial(suggestion.number).root,
-            remote=self._sweep.remote_of(suggestion.number),
+            folder=trial.root if place is None else own,
+            remote=place,
             cache=self._sweep.cache.root,
             device=share.device,
             threads=share.threads,
@@ -206,8 +209,9 @@ class Attempts:
         number = live.number
         is_last = epoch.epoch >= live.config.train.epochs
         epoch = epoch.model_copy(update={"gpus": live.share.gpus or None})
+        if epoch.epoch > len(self._sweep.ledger.record(number).epochs):  # a trial that goes on tells of earlier ones
+            self._shortage.passed()
         decision = self._sweep.ledger.report(number, epoch, is_last=is_last)
-        self._shortage.passed()
         self._limits.epoch_ended(number, epoch)
         if self._limits.time_is_up and not is_last:
             decision = Decision.STOP
@@ -357,7 +361,6 @@ class Attempts:
     def _closed(self, name: str) -> None:
         live = self._live.pop(name)
         number = live.number
-        self._bring_home(self._sweep.ledger.record(number))
         self._track(live)
         self._sweep.paths.trial(number).stop_request.unlink(missing_ok=True)
         record = self._sweep.ledger.record(number)
@@ -366,14 +369,16 @@ class Attempts:
         self._sweep.observer.trial_ended(record)
         self._clear(record)
         self._disk.tidy([record])
+        self._home.expect(record)
 
-    def _bring_home(self, record: TrialRecord) -> None:
-        place = self._sweep.remote_of(record.number)
-        if place is not None:
-            try:
-                RemoteTrial(place).bring_home(self._sweep.paths.trial(record.number), attempt=record.attempts)
-            except EngineError as error:
-                self._sweep.observer.note(f"{error} The next `sweeper resume` takes trial {record.number} home.")
+    def _arrivals(self, *, wait: bool = False) -> None:
+        """Tidies up behind trials whose files came home since."""
+        for record, why_not in self._home.arrived(wait=wait):
+            if why_not is not None:
+                self._sweep.observer.note(f"{why_not} The next `sweeper resume` takes trial {record.number} home.")
+                continue
+            self._clear(record)
+            self._disk.tidy([record])
 
     def _clear(self, record: TrialRecord) -> None:
         """Removes what a finished trial needs no more; a failed one keeps its state for whoever looks into it."""

@@ -105,12 +105,12 @@ def _fit(
 
 
 def _sit_out(sweep: Sweep, attempts: Attempts, requests: Requests) -> None:
-    """Waits while the sweep is paused: the workers have ended, so that their GPUs are free for others."""
-    why = requests.why_paused()
+    """Waits while the sweep is paused or memory is short: the workers have ended, so that others have what they had."""
+    why = requests.why_paused() or attempts.why_short()
     if why is None:
         return
     sweep.observer.note(why)
-    while requests.why_paused() and not requests.stop:
+    while (requests.why_paused() or attempts.why_short()) and not requests.stop:
         attempts.tell()
         requests.wait(_PAUSE_SECONDS)
     if not requests.stop:

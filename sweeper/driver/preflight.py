@@ -23,6 +23,7 @@ from sweeper.spec import SweepSpec, resolve
 from sweeper.spec.data import DataSpec
 from sweeper.trial.class_counts import check_objective
 from sweeper.trial.phases import stored_data
+from sweeper.trial.remote import check_remote
 from sweeper.trial.setup import check_trial
 
 
@@ -34,8 +35,11 @@ def prepare(spec: SweepSpec, cache: CachePaths, observer: SweepObserver) -> Prep
     Raises:
         BackboneError: a backbone is unknown, cannot be built as some trial would ask, or has no weights.
         DataError: the images cannot be used.
+        InputError: `checkpoints.remote` takes no file.
         SpecError: an optimiser is unknown, a teacher has no model or other classes, metadata is missing, ...
     """
+    if spec.checkpoints.remote is not None:
+        check_remote(spec.checkpoints.remote)
     variants = tuple(resolve(spec, point) for backbone in spec.backbones for point in corners(spec, backbone))
     manifest, _ = read_manifest(variants[0].data)
     for config in variants:

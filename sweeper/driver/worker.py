@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -70,7 +71,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         if not self._fit:
             raise EngineError("This worker met an unforeseen error, keeps memory or has to leave: it is replaced.")
         message = self._next()
-        if self._remote is not None:
+        if self._remote is not None and self._is_whole:
             self._remote.keep(self._paths, attempt=self._attempt)
         return message.to_ray()
 
@@ -84,7 +85,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
             self._fit = False
             _LOG.info("The machine is about to go. %s", error)
             return Message(preempted=str(error), fit=False)
-        except Exception as error:  # noqa: BLE001 - one trial's failure must not end the sweep
+        except Exception as error:
+            if not self._is_whole or (self._remote is not None and is_full(error)):
+                raise  # no fault of the trial's, but of this machine or its way to the store: as if it were lost
             if is_full(error):
                 _LOG.exception("The disk is full.")
                 return Message(disk_full=True)
@@ -108,18 +111,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
     def _begin(self, config: dict[str, Any]) -> None:
         assignment = Assignment.from_ray(config)
         paths = TrialPaths(assignment.folder)
-        paths.root.mkdir(parents=True, exist_ok=True)
+        before = read_worker(paths)
         self._paths, self._attempt = paths, assignment.attempt
         self._remote = None if assignment.remote is None else RemoteTrial(assignment.remote)
-        if self._remote is not None and assignment.attempt > 1:
-            paths.log.unlink(missing_ok=True)  # what an earlier attempt wrote here is in its own folder there
+        self._is_whole = self._remote is None
+        if self._remote is not None:
+            shutil.rmtree(paths.root, ignore_errors=True)  # of an attempt that was killed here
+        paths.root.mkdir(parents=True, exist_ok=True)
         self._log_file = log_handler(
-            paths.log, sweep=paths.root.parent.parent.name, trial=assignment.number, attempt=assignment.attempt
+            paths.log, sweep=assignment.sweep, trial=assignment.number, attempt=assignment.attempt
         )
         _LOG.addHandler(self._log_file)
         _LOG.setLevel(logging.INFO)
         _LOG.info("Trial %d, attempt %d.", assignment.number, assignment.attempt)
-        micro_batch = _micro_batch(paths, -(-assignment.config.train.batch_size // assignment.processes))
+        micro_batch = _micro_batch(before, -(-assignment.config.train.batch_size // assignment.processes))
         self._mark = paths.worker
         here = WorkerState(
             host=socket.gethostname(), pid=os.getpid(), attempt=assignment.attempt, started=time.time(),
@@ -144,6 +149,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         """Runs the trial from where earlier attempts left it, on whatever machine; begun with the first epoch."""
         if self._remote is not None:
             self._remote.begin(self._paths, attempt=self._attempt)
+            self._is_whole = True
         yield from run_trial(assignment.config, self._paths, runtime=runtime)
 
     def _end(self) -> None:
@@ -152,6 +158,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         self._mark.unlink(missing_ok=True)
         _LOG.removeHandler(self._log_file)
         self._log_file.close()
+        if self._remote is not None:
+            shutil.rmtree(self._paths.root, ignore_errors=True)
 
     def _leaks(self) -> bool:
         """Whether this process holds much more after a trial than it did after its first one."""
@@ -164,12 +172,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc] # Ray ships no types
         return grown > self.leak_mb
 
 
-def _micro_batch(paths: TrialPaths, whole: int) -> int | None:
+def _micro_batch(before: WorkerState | None, whole: int) -> int | None:
     """Returns how many images one pass may have: half of what an attempt had that was ended for memory.
 
     An attempt that ends takes its mark down; one that was killed leaves it behind.
     """
-    before = read_worker(paths)
     if before is None:
         return None
     by_kernel = before.host == socket.gethostname() and kills_for_memory() > before.kills

@@ -105,7 +105,7 @@ def _in_order(
     kept: _Kept, indices: list[npt.NDArray[np.int64]], *, group: Group, keep: bool
 ) -> tuple[npt.NDArray[np.float16] | None, npt.NDArray[np.int64]]:
     """Returns the logits of all processes in the order of the split, and which images they are of."""
-    own = (kept.logits() if keep else None, np.concatenate(indices))
+    own = (kept.logits() if keep and indices else None, np.concatenate([np.empty(0, np.int64), *indices]))
     if group.size == 1:
         return own
     parts = group.gathered(own)

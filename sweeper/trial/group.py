@@ -8,6 +8,7 @@ process only; here each process says first whether it has its part (docs/decisio
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -27,6 +28,7 @@ _PATIENCE: Final = timedelta(days=1)
 """A process that ended is noticed at once; one that hangs is the watchdog's, which ends the first of them."""
 _UNTIL_ENDED: Final = 60.0
 """Seconds."""
+_LEAVE_SECONDS: Final = 30.0
 
 
 class Group:
@@ -123,9 +125,17 @@ class Together(Group):
         self._reached(dist.all_gather_object, found, value)
         return found
 
-    def leave(self) -> None:
-        """Ends the connection; the others have to end it too."""
-        dist.destroy_process_group()
+    def leave(self, *, seconds: float = _LEAVE_SECONDS) -> None:
+        """Ends the connection, as the others do at the same time: on GPUs it takes all of them.
+
+        Args:
+            seconds: how long that may take; a connection to a process that is gone is broken off.
+        """
+        leaving = threading.Thread(target=dist.destroy_process_group, daemon=True)
+        leaving.start()
+        leaving.join(seconds)
+        if leaving.is_alive():
+            dist.distributed_c10d._abort_process_group()
 
     def _at_once(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], Any]) -> None:
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])

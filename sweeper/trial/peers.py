@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,18 +59,19 @@ def grouped(config: TrialConfig, paths: TrialPaths, runtime: Runtime) -> Iterato
         return
     with TemporaryDirectory(prefix="sweeper-") as folder:
         meeting = Path(folder) / "meeting"
-        orders = [_order(rank, config, paths, runtime, meeting=meeting) for rank in range(1, runtime.processes)]
-        with _started(orders, paths) as peers:
-
-            def start_epoch() -> None:
-                for peer in peers:
-                    _tell(peer, "epoch")
-
-            group = Together.join(0, runtime.processes, meeting=meeting, starts=start_epoch)
+        peers = _Peers()
+        try:
+            for rank in range(1, runtime.processes):
+                peers.start(_order(rank, config, paths, runtime, meeting=meeting), paths)
+            group = Together.join(0, runtime.processes, meeting=meeting, starts=peers.start_epoch)
             try:
                 yield group
             finally:
+                peers.let_go()
                 group.leave()
+        finally:
+            peers.let_go()
+            peers.wait()
 
 
 def _order(rank: int, config: TrialConfig, paths: TrialPaths, runtime: Runtime, *, meeting: Path) -> Order:
@@ -87,50 +88,56 @@ def _order(rank: int, config: TrialConfig, paths: TrialPaths, runtime: Runtime, 
     )
 
 
-@contextmanager
-def _started(orders: Sequence[Order], paths: TrialPaths) -> Iterator[list[subprocess.Popen[str]]]:
-    over = threading.Event()
-    peers: list[subprocess.Popen[str]] = []
-    try:
+class _Peers:
+    """The further processes of one trial."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, order: Order, paths: TrialPaths) -> None:
+        """Starts one, which prints to the trial's log; its end before `let_go` is this process's."""
+        command = [sys.executable, "-m", "sweeper.trial.peer"]
         with paths.log.open("a", encoding="utf-8") as log:
-            for order in orders:
-                command = [sys.executable, "-m", "sweeper.trial.peer"]
-                # In a session of its own: Ctrl-C is for the process that leads.
-                peer = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, start_new_session=True
-                )
-                peers.append(peer)
-                _tell(peer, order.model_dump_json())
-                threading.Thread(target=_end_with, args=(peer, order.rank, over), daemon=True).start()
-        yield peers
-    finally:
-        over.set()
-        for peer in peers:
-            assert peer.stdin is not None
+            # In a session of its own: Ctrl-C is for the process that leads.
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, start_new_session=True
+            )
+        self._processes.append(process)
+        _tell(process, order.model_dump_json())
+        threading.Thread(target=self._end_with, args=(process, order.rank), daemon=True).start()
+
+    def start_epoch(self) -> None:
+        """Lets all of them begin an epoch."""
+        for process in self._processes:
+            _tell(process, "epoch")
+
+    def let_go(self) -> None:
+        """Ends their input, and with it them."""
+        self._over.set()
+        for process in self._processes:
+            assert process.stdin is not None
             with suppress(BrokenPipeError):
-                peer.stdin.close()
-        _ended(peers)
+                process.stdin.close()
+
+    def wait(self) -> None:
+        """Waits until they have ended; one that does not is killed."""
+        for process in self._processes:
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _end_with(self, process: subprocess.Popen[str], rank: int) -> None:
+        returned = process.wait()
+        if not self._over.is_set():
+            _log.error("Process %d of the trial has ended (%d), and all end with it.", rank, returned)
+            os._exit(_LOST)
 
 
-def _end_with(peer: subprocess.Popen[str], rank: int, over: threading.Event) -> None:
-    """Ends this process when `peer` ends before the trial is over."""
-    returned = peer.wait()
-    if not over.is_set():
-        _log.error("Process %d of the trial has ended (%d), and all end with it.", rank, returned)
-        os._exit(_LOST)
-
-
-def _tell(peer: subprocess.Popen[str], line: str) -> None:
-    assert peer.stdin is not None
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
     with suppress(BrokenPipeError):  # it has ended, and so will this process
-        peer.stdin.write(line + "\n")
-        peer.stdin.flush()
-
-
-def _ended(peers: Sequence[subprocess.Popen[str]]) -> None:
-    for peer in peers:
-        try:
-            peer.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            peer.kill()
-            peer.wait()
+        process.stdin.write(line + "\n")
+        process.stdin.flush()

@@ -91,7 +91,9 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
         "PGPASSWORD": uuid.uuid4().hex,
         "OMP_NUM_THREADS": "1",
     }
-    made = make_hosts(environment, tmp_path, own=tmp_path / "sweeps")
+    own = tmp_path / "own"
+    environment["SWEEPER_CACHE"] = str(own / "cache")
+    made = make_hosts(environment, tmp_path, own=own)
     print(f"The hosts are {made.kind}.")
     address = made.head
     made.environment |= {
@@ -171,7 +173,7 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
 
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)
-    root, sweep = str(tmp_path / "sweeps"), tmp_path / "sweeps/hosts"
+    root, sweep = str(hosts.own / "sweeps"), hosts.own / "sweeps/hosts"
     sweeper = (sys.executable, "-m", "sweeper")
     driver = hosts.start(hosts.head, "sweep", *sweeper, "run", space, "--root", root)
 
@@ -182,10 +184,11 @@ def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, fo
     def trains_there() -> bool:
         """Whether a trial has reported on the worker host that trains there still."""
         pids = {process.pid for process in hosts.family(hosts.worker)}
-        reported = [f"{sweep}/trials/{int(trial):04d}/worker.json" for trial in printed(r"trial (\d)  epoch 2 ")]
+        reported = {int(trial) for trial in printed(r"trial (\d)  epoch 2 ")}
         # As the processes of that host see its disk.
-        marks = (Path(f"/proc/{pid}/root{file}") for pid in pids for file in reported)
-        return any(json.loads(mark.read_text())["pid"] in pids for mark in marks if mark.exists())
+        folders = [Path(f"/proc/{pid}/root{hosts.own}/cache/running") for pid in pids]
+        marks = [mark for folder in folders for mark in folder.glob("*/trials/*/worker.json")]
+        return any(int(mark.parent.name) in reported and json.loads(mark.read_text())["pid"] in pids for mark in marks)
 
     wait_until(trains_there, "a trial on the worker host")
     hosts.cut()

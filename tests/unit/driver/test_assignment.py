@@ -14,7 +14,14 @@ def test_an_assignment_survives_the_way_to_a_worker() -> None:
         {"backbone": "vit", "data": {"source": "digits"}, "backbone_args": {"d": [1, 2]}}
     )
     assignment = Assignment(
-        number=3, attempt=2, config=config, folder=Path("/a b/c"), cache=Path("/c"), device="cpu", threads=2
+        sweep="photos",
+        number=3,
+        attempt=2,
+        config=config,
+        folder=Path("/a b/c"),
+        cache=Path("/c"),
+        device="cpu",
+        threads=2,
     )
     assert Assignment.from_ray(assignment.to_ray()) == assignment
 

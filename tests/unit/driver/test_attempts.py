@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,7 +293,9 @@ def test_files_of_a_trial_that_ran_elsewhere_come_home_when_it_ends(make_sweep: 
     attempts = Attempts(sweep, slots=lambda: 1)
     assignment = attempts.next("a")
     assert assignment is not None
-    assert assignment.remote == str(tmp_path / f"store/sweep-{sweep.ledger.sweep_id[:8]}/trials/0000")
+    key = f"sweep-{sweep.ledger.sweep_id[:8]}/trials/0000"
+    assert assignment.remote == str(tmp_path / "store" / key)
+    assert assignment.folder == sweep.cache.running / key
     elsewhere = TrialPaths(tmp_path / "elsewhere")
     elsewhere.root.mkdir()
     for file in (elsewhere.best, elsewhere.checkpoint, elsewhere.log):
@@ -300,5 +303,31 @@ def test_files_of_a_trial_that_ran_elsewhere_come_home_when_it_ends(make_sweep: 
     RemoteTrial(assignment.remote).keep(elsewhere, attempt=1)
     attempts.epoch_ended("a", epoch(1, 0.5))
     attempts.ended("a", None)
+    attempts.close()
     home = sweep.paths.trial(0)
     assert (home.best.read_text(), home.log.read_text(), home.checkpoint.exists()) == ("there", "there", False)
+
+
+def test_a_store_that_is_away_holds_nothing_up_and_the_next_driver_brings_the_rest(
+    make_sweep: MakeSweep, tmp_path: Path, diary: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(checkpoints={"remote": str(tmp_path / "store")}, train={"epochs": 1, "batch_size": 128})
+    attempts = Attempts(sweep, slots=lambda: 1)
+    assignment = attempts.next("a")
+    assert assignment is not None
+    assert assignment.remote is not None
+    elsewhere = TrialPaths(tmp_path / "elsewhere")
+    elsewhere.root.mkdir()
+    elsewhere.best.write_text("there")
+    RemoteTrial(assignment.remote).keep(elsewhere, attempt=1)
+    with monkeypatch.context() as away:
+        away.setattr("sweeper.driver.homecoming._PATIENCE", 0.0)
+        away.setattr("sweeper.trial.remote.locate", lambda _: (_ for _ in ()).throw(OSError("no route to host")))
+        attempts.epoch_ended("a", epoch(1, 0.5))
+        attempts.ended("a", None)
+        attempts.close()
+    assert not sweep.paths.trial(0).best.exists()
+    later = Attempts(sweep, slots=lambda: 1)
+    later.take_over()
+    later.close()
+    assert sweep.paths.trial(0).best.read_text() == "there"

@@ -34,7 +34,7 @@ def assign(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             }
         )
         return Assignment(
-            number=number, attempt=1, config=config, folder=tmp_path / str(number), cache=CachePaths.default().root,
+            sweep="tiny", number=number, attempt=1, config=config, folder=tmp_path / str(number), cache=CachePaths.default().root,
             device="cpu", threads=1,
         ).to_ray()  # fmt: skip
 

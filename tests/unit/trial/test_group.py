@@ -95,6 +95,17 @@ def test_a_notice_to_one_process_ends_all_at_one_step_and_nothing_is_lost(
     assert all(torch.equal(best[name], one) for name, one in load_file(TrialPaths(tmp_path / "whole").best).items())
 
 
+def test_a_process_that_gets_no_image_of_a_batch_goes_on(
+    make_config: MakeConfig, runtime: Runtime, tmp_path: Path
+) -> None:
+    config = make_config(backbone="test_vit", train={"epochs": 1}, eval={"tta": "ten_crop"})  # one image a batch
+    (found,) = epochs(config, tmp_path, runtime, processes=2)
+    said = read_predictions(TrialPaths(tmp_path).predictions)
+    assert said is not None
+    assert said.numbers.tolist() == list(range(40, 80))
+    assert 0 <= found.top1 <= 1
+
+
 def test_a_loss_that_is_not_finite_ends_all_of_them(make_config: MakeConfig, runtime: Runtime, tmp_path: Path) -> None:
     config = make_config(backbone="test_vit", train={"optimizer": "sgd", "lr": 1e30, "warmup_epochs": 0.0})
     with pytest.raises(TrialError, match="must be finite"):
@@ -137,6 +148,8 @@ def test_a_killed_process_takes_the_others_with_it_and_the_trial_goes_on_from_it
     assert leading.stdout is not None
     assert leading.stdout.readline() == "1\n"
     (peer,) = psutil.Process(leading.pid).children()
+    os.kill(peer.pid, signal.SIGTERM)  # as a machine that goes tells all its processes: for the leading one to act on
+    assert leading.stdout.readline() == "2\n"
     os.kill(peer.pid, signal.SIGKILL)
     assert leading.wait(timeout=60) == 71
     assert "Process 1 of the trial has ended (-9)" in TrialPaths(tmp_path).log.read_text()

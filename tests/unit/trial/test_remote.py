@@ -10,9 +10,9 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from sweeper.data import locate
-from sweeper.errors import EngineError
+from sweeper.errors import EngineError, InputError
 from sweeper.paths import SweepPaths, TrialPaths
-from sweeper.trial.remote import RemoteTrial, place_of
+from sweeper.trial.remote import RemoteTrial, check_remote, place_of
 
 Place = Callable[[str], str]
 
@@ -54,14 +54,17 @@ def machine(folder: Path, **contents: str) -> TrialPaths:
 
 
 def test_the_next_attempt_goes_on_from_the_files_of_the_last_one_on_another_machine(place: str, tmp_path: Path) -> None:
+    one = machine(tmp_path / "one", predictions="left here by nobody knows whom")
+    RemoteTrial(place).begin(one, attempt=1)
+    assert not one.predictions.exists()
     one = machine(tmp_path / "one", checkpoint="epoch 1", best="weights 1", log="attempt 1\n")
-    RemoteTrial(place).begin(one, attempt=1)  # nothing is there: what is here stays
     RemoteTrial(place).keep(one, attempt=1)
-    other = machine(tmp_path / "other", predictions="of a trial that ran here long ago")
-    RemoteTrial(place).begin(other, attempt=2)
-    assert other.checkpoint.read_text() == "epoch 1"
-    assert other.best.read_text() == "weights 1"
-    assert not other.predictions.exists()
+    # The second one was killed while it sent its files: it left no checkpoint, the last of them.
+    RemoteTrial(place).keep(machine(tmp_path / "two", best="weights 1", log="attempt 2\n"), attempt=2)
+    third = machine(tmp_path / "third")
+    RemoteTrial(place).begin(third, attempt=3)
+    assert (third.checkpoint.read_text(), third.best.read_text()) == ("epoch 1", "weights 1")
+    assert not third.log.exists()
 
 
 def test_only_what_has_changed_is_sent_again(place: str, tmp_path: Path) -> None:
@@ -76,18 +79,29 @@ def test_only_what_has_changed_is_sent_again(place: str, tmp_path: Path) -> None
     assert (there / "best.safetensors").read() == b"mark"
 
 
-def test_a_finished_trial_comes_home_whole_and_the_store_is_rid_of_it(place: str, tmp_path: Path) -> None:
+def test_a_finished_trial_comes_home_once_and_the_store_is_rid_of_it(place: str, tmp_path: Path) -> None:
     RemoteTrial(place).keep(machine(tmp_path / "one", checkpoint="1", best="1", log="attempt 1\n"), attempt=1)
     RemoteTrial(place).keep(machine(tmp_path / "two", checkpoint="2", best="2", log="attempt 2\n"), attempt=2)
-    # One that was taken for lost, and wrote after a later one had the trial, and one that is none of this trial's.
-    RemoteTrial(place).keep(machine(tmp_path / "late", best="late"), attempt=9)
-    home = machine(tmp_path / "home", best="old")
-    RemoteTrial(place).bring_home(home, attempt=2)
-    assert (home.best.read_text(), home.checkpoint.read_text()) == ("2", "2")
+    RemoteTrial(place).keep(machine(tmp_path / "late", checkpoint="9", best="9"), attempt=9)  # none of this trial's
+    home = machine(tmp_path / "home")
+    RemoteTrial(place).bring_home(home, attempt=2, state=False)
+    assert home.best.read_text() == "2"
+    assert not home.checkpoint.exists()
     assert home.log.read_text() == "attempt 1\nattempt 2\n"
     assert not locate(place).exists
-    RemoteTrial(place).bring_home(home, attempt=2)  # again, as after a kill between the two
+    # One that was taken for lost sends its files after that.
+    RemoteTrial(place).keep(machine(tmp_path / "one", best="stale"), attempt=1)
+    RemoteTrial(place).bring_home(home, attempt=2, state=False)
     assert home.best.read_text() == "2"
+    assert not locate(place).exists
+
+
+def test_a_failed_trial_brings_what_it_could_go_on_from(place: str, tmp_path: Path) -> None:
+    RemoteTrial(place).keep(machine(tmp_path / "one", checkpoint="1", best="1"), attempt=1)
+    RemoteTrial(place).keep(machine(tmp_path / "two", log="died at once"), attempt=2)
+    home = machine(tmp_path / "home")
+    RemoteTrial(place).bring_home(home, attempt=2, state=True)
+    assert (home.checkpoint.read_text(), home.best.read_text(), home.log.read_text()) == ("1", "1", "died at once")
 
 
 def test_a_store_that_stays_away_is_told(tmp_path: Path) -> None:
@@ -97,9 +111,24 @@ def test_a_store_that_stays_away_is_told(tmp_path: Path) -> None:
         remote.keep(machine(tmp_path / "one", best="1"), attempt=1)
 
 
-def test_sweeps_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_sweeps_of_one_name_do_not_meet_and_options_stay_behind_the_path(tmp_path: Path) -> None:
     sweep = SweepPaths(tmp_path / "photos")
     assert place_of(sweep.trial(7), sweep, "s3://bucket/sweeps/", "1f3a5b7c9d") == (
         "s3://bucket/sweeps/photos-1f3a5b7c/trials/0007"
     )
+    options = "?endpoint_override=localhost:9000&scheme=http&region=us-east-1"
+    place = place_of(sweep.trial(7), sweep, f"s3://bucket/sweeps{options}", "1f3a5b7c9d")
+    assert place == f"s3://bucket/sweeps/photos-1f3a5b7c/trials/0007{options}"
     assert place_of(sweep.trial(7), sweep, None, "1f3a5b7c9d") is None
+
+
+def test_a_store_is_tried_before_a_sweep_relies_on_it(place: str, tmp_path: Path) -> None:
+    check_remote(place)
+    assert not [name for name, _ in locate(place).parent.below()] if locate(place).parent.exists else True
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"`checkpoints.remote` must be a place that lets this process write, but .*file"
+    ):
+        check_remote(str(tmp_path / "file"))
+    with pytest.raises(InputError, match="but `nonsense://x` does not"):
+        check_remote("nonsense://x")
