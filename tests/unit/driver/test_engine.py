@@ -90,7 +90,7 @@ def test_a_stop_request_leaves_the_trial_to_be_taken_up(make_sweep: MakeSweep) -
 def test_a_tune_run_that_dies_is_followed_by_another_from_the_ledger(
     make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeper.driver.shortage._FIRST_SECONDS", 1.0)
+    monkeypatch.setattr("sweeper.driver.shortage._FIRST_SECONDS", 0.0)
 
     def die() -> None:
         raise RuntimeError("1 worker was killed due to the node running low on memory")
@@ -103,7 +103,7 @@ def test_a_tune_run_that_dies_is_followed_by_another_from_the_ledger(
     (record,) = sweep.ledger.records()
     assert (record.state, len(record.epochs)) == (TrialState.COMPLETE, 2)
     assert observer.notes == [
-        "Memory ran short, and Ray ended a worker for it; no trial starts for 1 s.",
+        "Memory ran short, and Ray ended a worker for it; no trial starts for 0 s.",
         "Ray Tune stopped (RuntimeError: 1 worker was killed due to the node running low on memory); going on from the ledger.",
     ]
 

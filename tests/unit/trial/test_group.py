@@ -42,9 +42,9 @@ def epochs(config: TrialConfig, folder: Path, runtime: Runtime, *, processes: in
 
 @pytest.fixture(autouse=True)
 def nobody_is_left() -> Iterator[None]:
-    before = set(psutil.Process().children(recursive=True))
+    before = set(psutil.Process().children())
     yield
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert set(psutil.Process().children()) <= before
 
 
 def test_three_processes_train_and_judge_what_one_does(
