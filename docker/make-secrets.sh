@@ -10,6 +10,8 @@ mkdir -p "$folder"
 chmod 700 "$folder"
 write ray_token "$(random)"
 write postgres_password "$(random)"
+write mlflow_password "$(random)"
+write mlflow_session_key "$(random)"
 if [ ! -s "$folder/s3_config.json" ]; then
     key=$(random)
     secret=$(random)

@@ -26,6 +26,7 @@ from tests.integration.hosts import Hosts, make_hosts, wait_until
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
+DOCKER = Path(__file__).resolve().parents[2] / "docker/bin"
 SPACE = """\
 name: hosts
 data: {source: digits, image_size: 32}
@@ -75,6 +76,8 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
     token = folder / "token"
     token.write_text(uuid.uuid4().hex)
     token.chmod(0o600)
+    login = folder / "login"
+    login.write_text(uuid.uuid4().hex)
     environment = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -88,6 +91,8 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_USERNAME": "sweeper",
+        "MLFLOW_TRACKING_PASSWORD": login.read_text(),
         "PGPASSWORD": uuid.uuid4().hex,
         "OMP_NUM_THREADS": "1",
     }
@@ -106,17 +111,18 @@ def hosts(folder: Path, tmp_path: Path) -> Iterator[Hosts]:
     try:
         start_postgres(made, folder)
         made.start(address, "s3", sys.executable, "-m", "moto.server", "--host", address, "--port", "8399")
-        bucket = (
-            "import urllib.request as u; [u.urlopen(u.Request(f'http://%s:8399/{one}', method='PUT')) for one in %r]"
-        )
-        bucket %= (address, ("mlflow", "sweeps"))
+        bucket = f"import urllib.request as u; u.urlopen(u.Request('http://{address}:8399/sweeps', method='PUT'))"
         wait_until(
             lambda: made.run(address, sys.executable, "-c", bucket).returncode == 0, "the artifact store's start"
         )
+        # As in a container, with what the image has for it: it makes its bucket, and wants a login.
+        database = f"postgresql+psycopg2://sweeper@{address}:5499"
         made.start(
-            address, "mlflow", BIN / "mlflow", "server", "--host", address, "--port", "5055", "--workers", "1",
-            "--backend-store-uri", f"postgresql+psycopg2://sweeper@{address}:5499/mlflow",
-            "--artifacts-destination", "s3://mlflow",
+            address, "mlflow", "env", f"PATH={BIN}:{os.environ['PATH']}", f"TMPDIR={folder}",
+            f"MLFLOW_HOST={address}", "MLFLOW_PORT=5055", "MLFLOW_ARTIFACTS_DESTINATION=s3://mlflow",
+            f"MLFLOW_BACKEND_STORE_URI={database}/mlflow", f"MLFLOW_AUTH_DATABASE_URI={database}/mlflow_users",
+            f"MLFLOW_AUTH_ADMIN_PASSWORD_FILE={login}", f"MLFLOW_FLASK_SERVER_SECRET_KEY_FILE={token}",
+            DOCKER / "with-secrets", DOCKER / "mlflow-in-cluster",
         )  # fmt: skip
         start_node(made, folder, "head", "--head", "--port=6399", "--include-dashboard=false")
         start_node(made, folder, "worker", f"--address={address}:6399")
@@ -148,7 +154,8 @@ def start_postgres(hosts: Hosts, folder: Path) -> None:
     )  # fmt: skip
     create = (programs / "createdb", "-h", hosts.head, "-p", "5499", "-U", "sweeper")
     wait_until(lambda: hosts.run(hosts.head, *create, "sweeper").returncode == 0, "PostgreSQL's start")
-    assert hosts.run(hosts.head, *create, "mlflow").returncode == 0
+    for database in ("mlflow", "mlflow_users"):
+        assert hosts.run(hosts.head, *create, database).returncode == 0
 
 
 def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
@@ -169,7 +176,9 @@ def start_node(hosts: Hosts, folder: Path, name: str, *options: str) -> None:
 
 def test_a_host_that_is_cut_off_costs_an_epoch_and_nothing_else(hosts: Hosts, folder: Path, tmp_path: Path) -> None:
     without = hosts.run(hosts.worker, BIN / "ray", "status", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/dev/null")
-    assert without.returncode != 0  # nobody gets in without the token
+    assert without.returncode != 0  # nobody gets in without the token, nor to MLflow without the login
+    guessed = hosts.run(hosts.head, sys.executable, "-c", RUNS, MLFLOW_TRACKING_PASSWORD="guessed")
+    assert "401" in guessed.stderr, guessed.stderr
 
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,24 @@ def test_every_ray_node_wants_the_token(services: dict[str, dict[str, Any]]) -> 
         assert "ray_token" in services[name]["secrets"], name
 
 
+def test_mlflow_wants_a_login_and_those_who_write_to_it_have_it(services: dict[str, dict[str, Any]]) -> None:
+    password = "/run/secrets/mlflow_password"
+    assert services["mlflow"]["environment"]["MLFLOW_AUTH_ADMIN_PASSWORD_FILE"] == password
+    assert services["sweeper"]["environment"]["MLFLOW_TRACKING_PASSWORD_FILE"] == password
+    for name in ("mlflow", "sweeper"):
+        assert "mlflow_password" in services[name]["secrets"]
+
+
+def test_a_command_gets_its_passwords_from_files(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('it\'s "quoted" $HOME')
+    environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "secret")}
+    shown = subprocess.run(
+        [DOCKER / "bin/with-secrets", "printenv", "MLFLOW_TRACKING_PASSWORD"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == 'it\'s "quoted" $HOME\n'
+
+
 def test_the_image_gets_only_what_it_needs() -> None:
     """A secret, a sweep or the 6 GB of .venv must not be sent to the builder."""
     kept = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
@@ -85,7 +104,9 @@ def test_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     made = {file.name: file.read_text() for file in folder.iterdir()}
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert len(made["ray_token"]) == len(made["postgres_password"]) == 48
+    drawn = [made[name] for name in ("ray_token", "postgres_password", "mlflow_password", "mlflow_session_key")]
+    assert [len(one) for one in drawn] == [48, 48, 48, 48]
+    assert len(set(drawn)) == 4
     assert check("sh", script) == ""
     assert {file.name: file.read_text() for file in folder.iterdir()} == made
     (identity,) = yaml.safe_load(made["s3_config.json"])["identities"]
