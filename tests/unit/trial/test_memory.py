@@ -27,8 +27,8 @@ def test_every_way_to_say_that_memory_ran_out_is_known(error: Exception) -> None
 def test_a_process_knows_what_it_holds_of_what_there_is() -> None:
     cpu = torch.device("cpu")
     before = held_mb(cpu)
-    block = torch.ones(2**23)
-    assert 20 < held_mb(cpu) - before < 60
-    assert len(block) == 2**23
+    block = torch.ones(2**25)  # larger than what malloc keeps of memory that was given back
+    assert 100 < held_mb(cpu) - before < 180
+    assert len(block) == 2**25
     assert held_mb(cpu) < total_mb(cpu)
     assert kills_for_memory() >= 0
