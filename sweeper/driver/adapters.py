@@ -82,7 +82,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Tells what Ray says of a lost worker; Tune does so before it tells the searcher that it is lost."""
-        self._attempts.worker_ended(trial.trial_id, str(trial.get_pickled_error()))
+        self._attempts.worker_ended(trial.trial_id, trial.get_error() or "")
         super().on_trial_error(tune_controller, trial)
 
     def __getstate__(self) -> dict[str, Any]:

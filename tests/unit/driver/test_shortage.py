@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import ray
+from ray.train._internal.storage import StorageContext
+from ray.tune.experiment import Trial
+
+from sweeper.driver.adapters import LedgerScheduler
 from sweeper.driver.shortage import Shortage
 
 KILL = (
@@ -36,3 +45,21 @@ def test_nothing_starts_for_longer_each_time_until_an_epoch_ends() -> None:
     shortage.met(KILL)
     now += 15
     assert not shortage.lasts
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_what_ray_says_of_a_lost_worker_reaches_the_attempts(tmp_path: Path) -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Listening:
+        def worker_ended(self, name: str, message: str) -> None:
+            heard.append((name, message))
+
+    storage = StorageContext(str(tmp_path), experiment_dir_name="run", trial_dir_name="one")
+    trial = Trial("worker", trial_id="one", stub=True, storage=storage)
+    Path(trial.local_path).mkdir(parents=True)
+    trial.handle_error(ray.exceptions.OutOfMemoryError(KILL))  # as Tune's controller does before it asks the scheduler
+    LedgerScheduler(cast(Any, Listening())).on_trial_error(None, trial)
+    ((name, message),) = heard
+    assert name == "one"
+    assert Shortage().met(message) is not None
