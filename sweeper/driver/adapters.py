@@ -6,6 +6,7 @@ Tune pickles what it is given into a file that nobody reads; the adapters leave 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Stopper
@@ -82,7 +83,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc] # Ray ships no types
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Tells what Ray says of a lost worker; Tune does so before it tells the searcher that it is lost."""
-        self._attempts.worker_ended(trial.trial_id, trial.get_error() or "")
+        # Its methods that return the error read the storage, to which this file goes later.
+        said = Path(trial.error_file) if trial.error_file else None
+        message = said.read_text(errors="replace") if said is not None and said.exists() else ""
+        self._attempts.worker_ended(trial.trial_id, message)
         super().on_trial_error(tune_controller, trial)
 
     def __getstate__(self) -> dict[str, Any]:
