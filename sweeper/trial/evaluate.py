@@ -73,7 +73,7 @@ def evaluate(
         keep: keep the logits as well.
 
     Returns:
-        None where the machine is about to go: the evaluation was left. Logits and indices are the leading process's.
+        None where the machine is about to go: the evaluation was left.
     """
     model.eval()
     forward = feed.network(model)

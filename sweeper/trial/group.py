@@ -35,12 +35,8 @@ class Group:
     """A process that trains alone; the base of those that do not."""
 
     rank: int = 0
+    """Which of them it is; 0 leads: it reports, and writes the trial's files."""
     size: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that reports, and writes the trial's files."""
-        return self.rank == 0
 
     def start_epoch(self) -> None:
         """Begins an epoch when the leading process does."""
@@ -104,8 +100,7 @@ class Together(Group):
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         """Sums up as few messages as there are types of tensors."""
-        for _, same in groupby(sorted(tensors, key=_kind), key=_kind):
-            self._at_once(list(same), dist.all_reduce)
+        self._by_kind(tensors, dist.all_reduce)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Makes each tensor the mean of those of all processes."""
@@ -116,8 +111,7 @@ class Together(Group):
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Sends as few messages as there are types of tensors."""
-        for _, same in groupby(sorted(tensors, key=_kind), key=_kind):
-            self._at_once(list(same), lambda flat: dist.broadcast(flat, src=0))
+        self._by_kind(tensors, lambda flat: dist.broadcast(flat, src=0))
 
     def gathered(self, value: Value) -> list[Value]:
         """Returns the values of all processes, by rank."""
@@ -136,6 +130,10 @@ class Together(Group):
         leaving.join(seconds)
         if leaving.is_alive():
             dist.distributed_c10d._abort_process_group()
+
+    def _by_kind(self, tensors: Iterable[Tensor], exchange: Callable[[Tensor], Any]) -> None:
+        for _, same in groupby(sorted(tensors, key=_kind), key=_kind):
+            self._at_once(list(same), exchange)
 
     def _at_once(self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], Any]) -> None:
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])

@@ -51,6 +51,7 @@ class RemoteTrial:
             patience: seconds that the store may be away.
         """
         self._text = place
+        self._shown = place.partition("?")[0]
         self._patience = patience
         self._sent: dict[str, tuple[int, int]] = {}
 
@@ -140,9 +141,9 @@ class RemoteTrial:
                 if is_full(error) or time.monotonic() + pause > end:
                     raise EngineError(
                         "`checkpoints.remote` must take and give the files of running trials, but "
-                        f"`{self._text.partition('?')[0]}` did not for {self._patience:.0f} s ({error})."
+                        f"`{self._shown}` did not for {self._patience:.0f} s ({error})."
                     ) from error
-                _log.warning("`%s` does not answer (%s); asking again in %.0f s.", self._text, error, pause)
+                _log.warning("`%s` does not answer (%s); asking again in %.0f s.", self._shown, error, pause)
                 time.sleep(pause)
                 pause = min(2.0 * pause, _LONGEST_PAUSE)
 

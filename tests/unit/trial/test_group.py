@@ -31,6 +31,7 @@ from tests.unit.trial.test_preemption import Notice, without_clock
 pytestmark = pytest.mark.slow
 
 MakeConfig = Callable[..., TrialConfig]
+Begun = tuple[TrialConfig, subprocess.Popen[str], psutil.Process]
 
 # Plain gradient descent: the first steps of Adam make a large number of the last digit of a gradient that is nearly 0.
 PLAIN: dict[str, Any] = {"backbone": "test_vit", "train": {"epochs": 2, "optimizer": "sgd", "lr": 0.02}}
@@ -139,15 +140,23 @@ for metrics in run_trial(config, TrialPaths(Path(sys.argv[2])), runtime=runtime)
 """
 
 
-def test_a_killed_process_takes_the_others_with_it_and_the_trial_goes_on_from_its_checkpoint(
-    make_config: MakeConfig, runtime: Runtime, tmp_path: Path
-) -> None:
+@pytest.fixture
+def begun(make_config: MakeConfig, runtime: Runtime, tmp_path: Path) -> Begun:
+    """A long trial of two processes that has told its first epoch: its settings, the one that leads, and the other."""
     config = make_config(backbone="test_vit", train={"epochs": 200})
     command = [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path), str(runtime.cache.root)]
     leading = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert leading.stdout is not None
     assert leading.stdout.readline() == "1\n"
     (peer,) = psutil.Process(leading.pid).children()
+    return config, leading, peer
+
+
+def test_a_killed_process_takes_the_others_with_it_and_the_trial_goes_on_from_its_checkpoint(
+    begun: Begun, runtime: Runtime, tmp_path: Path
+) -> None:
+    config, leading, peer = begun
+    assert leading.stdout is not None
     os.kill(peer.pid, signal.SIGTERM)  # as a machine that goes tells all its processes: for the leading one to act on
     assert leading.stdout.readline() == "2\n"
     os.kill(peer.pid, signal.SIGKILL)
@@ -158,13 +167,8 @@ def test_a_killed_process_takes_the_others_with_it_and_the_trial_goes_on_from_it
     going_on.close()
 
 
-def test_a_process_whose_leader_is_killed_ends(make_config: MakeConfig, runtime: Runtime, tmp_path: Path) -> None:
-    config = make_config(backbone="test_vit", train={"epochs": 200})
-    command = [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path), str(runtime.cache.root)]
-    leading = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert leading.stdout is not None
-    assert leading.stdout.readline() == "1\n"
-    (peer,) = psutil.Process(leading.pid).children()
+def test_a_process_whose_leader_is_killed_ends(begun: Begun) -> None:
+    _, leading, peer = begun
     leading.kill()
     leading.wait()
     assert psutil.wait_procs([peer], timeout=30)[1] == []
