@@ -6,6 +6,7 @@ Usage: python forked_lives.py FOLDER IMAGES SEED, where a SEED of -1 kills nobod
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -58,18 +59,20 @@ class Death:
     """Ends this process at its so-many-th write, before the write or after it."""
 
     def __init__(self, write: int, *, done: bool) -> None:
-        self._left = write
+        self._write = write
         self._done = done
+        # MLflow is written from a thread of its own: each write takes its own number, and none can be passed over.
+        self._writes = itertools.count(1)
 
     def at(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that does the same, and counts as a write."""
 
         def writing(*args: Any, **kwargs: Any) -> Any:
-            self._left -= 1
-            if self._left == 0 and not self._done:
+            last = next(self._writes) == self._write
+            if last and not self._done:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = function(*args, **kwargs)
-            if self._left == 0:
+            if last:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 

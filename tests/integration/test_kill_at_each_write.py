@@ -55,7 +55,7 @@ def test_a_sweep_killed_at_dozens_of_writes_equals_one_that_was_left_alone(tmp_p
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert run(undisturbed, tmp_path / "images", -1) == 0
     kills = run(killed, tmp_path / "images", 2026)
-    assert kills >= 12  # a few dozen as a rule; how MLflow's writes are batched is a matter of time
+    assert kills >= 24  # 35 when it was written; how many writes MLflow needs is a matter of time
 
     expected, found = (records(folder, tmp_path / "images") for folder in (undisturbed, killed))
     assert told(found) == told(expected)
