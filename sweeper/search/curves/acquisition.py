@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sweeper.records import ParamValue
 from sweeper.search.curves.model import CurveModel
@@ -14,9 +15,13 @@ from sweeper.search.curves.space import Floats, Space
 _UNIFORM: Final = 400
 _LOCAL: Final = 150
 _TOP: Final = 5
+_ROUNDS: Final = 6
+_TO_AN_END: Final = 0.05
+_EQUAL: Final = 1e-6
+_BEHIND_ALL: Final = 1e9
 # How far candidates lie from the points they are drawn around: standard deviations in the unit cube, from and to.
 _WIDE: Final = (0.02, 0.25)
-_NARROW: Final = (0.005, 0.1)
+_NARROW: Final = (0.005, 0.2)
 _LOG_2PI: Final = float(np.log(2 * np.pi))
 
 Weigh = Callable[[Floats], Floats]
@@ -28,22 +33,40 @@ def best_candidate(
 ) -> Floats:
     """Returns the candidate with the highest log expected improvement plus weight, [parameters].
 
-    Candidates are drawn over the whole space and around the points of which most is expected; then around
-    the best of these.
+    Candidates are drawn over the whole space and around the points of which most is expected; then, in rounds,
+    around the best candidates so far, so that their way leads uphill, as far as a corner of the space. A point that
+    was tried is taken only where nothing else is left: all trials have one seed, so it would give what it gave.
     """
-    wide = np.concatenate([rng.random((_UNIFORM, len(space.axes))), around(space, model.top(_TOP), _LOCAL, _WIDE, rng)])
-    candidates = space.settled(wide, given)
-    scores = log_improvement(model, candidates) + weigh(candidates)
-    best = candidates[np.argsort(-scores, kind="stable")[:_TOP]]
-    near = space.settled(around(space, best, _LOCAL, _NARROW, rng), given)
-    candidates = np.concatenate([candidates, near])
-    scores = np.concatenate([scores, log_improvement(model, near) + weigh(near)])
+
+    def scored(drawn: Floats) -> tuple[Floats, Floats]:
+        settled = space.settled(drawn, given)
+        scores = log_improvement(model, settled) + weigh(settled)
+        return settled, np.where(_equals_any(settled, model.points), scores - _BEHIND_ALL, scores)
+
+    wide = around(space, model.top(_TOP), _LOCAL, _WIDE, rng)
+    candidates, scores = scored(np.concatenate([rng.random((_UNIFORM, len(space.axes))), wide]))
+    for _ in range(_ROUNDS):
+        best = candidates[np.argsort(-scores, kind="stable")[:_TOP]]
+        near, near_scores = scored(around(space, best, _LOCAL, _NARROW, rng))
+        candidates, scores = np.concatenate([candidates, near]), np.concatenate([scores, near_scores])
     winner: Floats = candidates[int(np.argmax(scores))]
     return winner
 
 
+def _equals_any(rows: Floats, points: Floats) -> NDArray[np.bool_]:
+    """Returns whether each row is one of the points, [rows]; what applies to neither of two is equal."""
+    known = np.nan_to_num(points, nan=-1.0)
+    apart = np.abs(np.nan_to_num(rows, nan=-1.0)[:, None, :] - known[None, :, :])
+    equal: NDArray[np.bool_] = (apart < _EQUAL).all(axis=2).any(axis=1)
+    return equal
+
+
 def around(space: Space, centres: Floats, count: int, reach: tuple[float, float], rng: np.random.Generator) -> Floats:
-    """Returns draws about the centres, [count, parameters]: half move everything, half a third of the parameters."""
+    """Returns draws about the centres, [count, parameters]: half move everything, half a third of the parameters.
+
+    One number in twenty goes to the nearer end of its range: the best value often is the end, and steps reach
+    several ends at once too seldom.
+    """
     if not len(centres):
         return rng.random((0, len(space.axes)))
     rows = centres[rng.integers(len(centres), size=count)]
@@ -51,11 +74,12 @@ def around(space: Space, centres: Floats, count: int, reach: tuple[float, float]
     rows = np.where(np.isnan(rows), rng.random(rows.shape), rows)
     sigma = np.exp(rng.uniform(np.log(reach[0]), np.log(reach[1]), size=(count, 1)))
     moved = (rng.random(rows.shape) < 0.35) | (np.arange(count) % 2 == 0)[:, None]
-    near = np.clip(rows + sigma * rng.standard_normal(rows.shape), 0, 1)
+    near = np.clip(np.where(moved, rows + sigma * rng.standard_normal(rows.shape), rows), 0, 1)
+    near = np.where(rng.random(rows.shape) < _TO_AN_END, np.round(near), near)
     redrawn = rng.random(rows.shape) < 0.2
     unordered = np.array([axis.options is not None for axis in space.axes])
     anew = np.where(redrawn, rng.random(rows.shape), rows)
-    return np.where(unordered, anew, np.where(moved, near, rows))
+    return np.where(unordered, anew, near)
 
 
 def log_improvement(model: CurveModel, candidates: Floats) -> Floats:

@@ -19,7 +19,8 @@ Indices = NDArray[np.intp]
 
 _JITTER: Final = 1e-6
 _SQRT5: Final = math.sqrt(5)
-# Log-normal beliefs (mean, standard deviation of the log) about length scales, amplitude and noise.
+# Log-normal beliefs (mean, standard deviation of the log) about length scales, amplitude and noise. That about
+# length scales is for a single parameter; see `_usual_length`.
 _LENGTH: Final = (math.log(0.7), 1.0)
 _AMPLITUDE: Final = (0.0, 1.0)
 _NOISE: Final = (math.log(0.01), 1.5)
@@ -157,8 +158,17 @@ def fit_kernel(kernel: Kernel, rows: Rows, y: Floats, *, steps: int) -> Kernel:
 
 def first_kernel(groups: NDArray[np.intp], likeness: Floats) -> Kernel:
     """Returns the kernel at the middle of what is believed before any value is seen."""
-    lengths = [_LENGTH[0]] * (int(groups.max(initial=-1)) + 1)
-    return Kernel(groups, likeness, np.array([*lengths, _AMPLITUDE[0], _NOISE[0]]))
+    count = int(groups.max(initial=-1)) + 1
+    return Kernel(groups, likeness, np.array([*[_usual_length(count)] * count, _AMPLITUDE[0], _NOISE[0]]))
+
+
+def _usual_length(groups: int) -> float:
+    """Returns the mean log length scale before any value is seen.
+
+    Distances in a cube grow with the root of its dimensions. Length scales that grow with them keep the model from
+    believing that no point tells of any other where there are many parameters (Hvarfner et al., 2024).
+    """
+    return _LENGTH[0] + 0.5 * math.log(max(1, groups))
 
 
 class _Target:
@@ -170,7 +180,7 @@ class _Target:
         self._lapack = lapack
         self._pairs, self._squares, self._likeness, self._y = pairs, squares, likeness, y
         groups = len(squares)
-        self._middle = np.array([_LENGTH[0]] * groups + [_AMPLITUDE[0], _NOISE[0]])
+        self._middle = np.array([_usual_length(groups)] * groups + [_AMPLITUDE[0], _NOISE[0]])
         self._spread = np.array([_LENGTH[1]] * groups + [_AMPLITUDE[1], _NOISE[1]])
 
     def __call__(self, theta: Floats) -> tuple[float, Floats]:

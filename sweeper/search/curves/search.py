@@ -15,6 +15,7 @@ from sweeper.search.curves.model import CurveModel
 from sweeper.search.curves.observation import Horizon, Observation, as_earlier
 from sweeper.search.curves.outlook import GivenUp, expected_gain, given_up
 from sweeper.search.curves.space import Floats, Space
+from sweeper.search.curves.threads import one_core
 from sweeper.search.curves.tradeoffs import weighed
 from sweeper.spec.sweep import SweepSpec
 
@@ -41,6 +42,7 @@ class CurveSearch:
         # Earlier sweeps give the model something to go on from the first trial.
         self._starts = 0 if any(sweep.trials for sweep in advice.earlier) else startup_trials(spec)
 
+    @one_core()
     def suggest(
         self, number: int, seen: Sequence[Observation], given: Mapping[str, ParamValue]
     ) -> dict[str, ParamValue]:
@@ -69,6 +71,7 @@ class CurveSearch:
             earlier = (*earlier, as_earlier(other, weight=_OTHER_LENGTH))
         return CurveModel(self.space, self._horizon, same, earlier, rng)
 
+    @one_core()
     def expected_gain(self, seen: Sequence[Observation]) -> float | None:
         """Returns the expected improvement left, in the objective's units; None before there is a model.
 
@@ -80,6 +83,7 @@ class CurveSearch:
         seen = weighed(self._spec, len(seen), seen)
         return expected_gain(self.space, self.model(seen, rng), rng)
 
+    @one_core()
     def given_up(self, seen: Sequence[Observation], sign: float) -> tuple[GivenUp, ...]:
         """Returns the backbones that are beaten for certain; none before there is a model.
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sweeper.records import ParamValue, TrialState
 from sweeper.search.advice import Advice, EarlierSweep, EarlierTrial, Point
 from sweeper.search.curves.observation import Horizon, Observation, rows_of, standardised
-from sweeper.search.curves.search import CurveSearch
+from sweeper.search.curves.search import CurveSearch, startup_trials
 from sweeper.spec import SweepSpec
 
 SPACE: dict[str, Any] = {"lr": {"log": [1e-4, 1e-1]}, "layer_decay": {"uniform": [0.0, 1.0]}}
@@ -71,6 +72,25 @@ def history(spec: SweepSpec, count: int, value: Value = height) -> list[Observat
 def test_it_comes_near_the_best_point_soon() -> None:
     best = max(play(make_spec(trials=25), height), key=lambda trial: height(trial.point))
     assert height(best.point) > 0.99
+
+
+def test_it_goes_into_a_corner_at_once_where_the_best_point_is_one() -> None:
+    names = ("lr", "layer_decay", "label_smoothing", "dropout", "mixup", "cutmix")
+    spec = make_spec(trials=30, space={name: {"uniform": [0.0, 1.0]} for name in names})
+    trials = play(spec, lambda point: sum(float(value or 0) for value in point.values()))
+    soon = trials[: startup_trials(spec) + 4]
+    assert max(min(float(value or 0) for value in trial.point.values()) for trial in soon) == 1
+
+
+def test_no_point_is_tried_twice_while_another_is_left() -> None:
+    spec = make_spec(trials=400, space={"lr": {"choice": [0.1, 0.2, 0.3]}, "layer_decay": {"int": [1, 4]}})
+    search = CurveSearch(spec, Advice())
+    space = [{"lr": lr, "layer_decay": decay} for lr in (0.1, 0.2, 0.3) for decay in (1, 2, 3, 4)]
+    trials = [seen(number, point, float(point["lr"])) for number, point in enumerate(space) if number != 2]
+    trials += [dataclasses.replace(trial, number=20 + trial.number) for trial in trials]
+    assert search.suggest(50, trials, {}) == space[2]
+    trials.append(seen(2, space[2], 0.1))
+    assert search.suggest(50, trials, {})["lr"] == 0.3
 
 
 def test_it_starts_with_a_sequence_that_covers_the_space() -> None:
@@ -181,6 +201,19 @@ def test_very_bad_values_are_drawn_in() -> None:
     y, scale = standardised(np.array([0.5, 0.6, 0.7, 0.8, -1e9]))
     assert y.min() > -3
     assert scale.to_objective(y[3]) == pytest.approx(0.8)
+
+
+def test_it_computes_on_one_core() -> None:
+    found = list[int]()
+
+    def count(_: Point) -> float:
+        found.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return 0.0
+
+    spec = make_spec()
+    with threadpool_limits(limits=2, user_api="blas"):
+        CurveSearch(spec, Advice(log_prior=count)).suggest(20, history(spec, 20), {})
+    assert set(found) == {1}
 
 
 def belief(point: Point) -> float:

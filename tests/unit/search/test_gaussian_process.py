@@ -39,6 +39,15 @@ def test_a_parameter_without_influence_gets_the_longest_scale(rng: Rng) -> None:
     assert kernel.theta[1] < min(kernel.theta[0], kernel.theta[2]) - 1
 
 
+def test_points_tell_of_each_other_as_far_in_many_dimensions_as_in_few() -> None:
+    def told(dimensions: int) -> float:
+        kernel = first_kernel(np.arange(dimensions), ALONE)
+        ends = rows(np.stack([np.zeros(dimensions), np.ones(dimensions)]))
+        return float(kernel.between(ends, ends)[0, 1])
+
+    assert told(20) == pytest.approx(told(1))
+
+
 def test_it_passes_near_what_was_seen_and_is_unsure_elsewhere(rng: Rng) -> None:
     x = rng.random((30, 1)) * 0.5
     y = np.sin(6 * x[:, 0])
