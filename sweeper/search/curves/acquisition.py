@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sweeper.records import ParamValue
 from sweeper.search.curves.model import CurveModel
-from sweeper.search.curves.space import Floats, Space
+from sweeper.search.curves.space import Flags, Floats, Space
 
 _UNIFORM: Final = 400
 _LOCAL: Final = 150
@@ -53,11 +52,11 @@ def best_candidate(
     return winner
 
 
-def _equals_any(rows: Floats, points: Floats) -> NDArray[np.bool_]:
+def _equals_any(rows: Floats, points: Floats) -> Flags:
     """Returns whether each row is one of the points, [rows]; what applies to neither of two is equal."""
     known = np.nan_to_num(points, nan=-1.0)
     apart = np.abs(np.nan_to_num(rows, nan=-1.0)[:, None, :] - known[None, :, :])
-    equal: NDArray[np.bool_] = (apart < _EQUAL).all(axis=2).any(axis=1)
+    equal: Flags = np.any(np.all(apart < _EQUAL, axis=2), axis=1)
     return equal
 
 
