@@ -31,6 +31,11 @@ class Metric(_Record):
     is_cost: bool = False
     """Whether it is what running the model takes: ratios of it count, and no training changes it."""
 
+    @property
+    def ideal(self) -> float:
+        """What nothing can be better than: 1 for a share, 0 for a loss or a cost."""
+        return 1.0 if self.higher_is_better else 0.0
+
     def shown(self, value: float) -> str:
         """Returns the metric with a value, as in a sentence: `top-1 0.9312`, `latency (ms) 12.4`."""
         return f"{self.title} {format(value, self.format)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -262,14 +263,22 @@ class Ledger:
     def gain_of_more(self, *, trials: int) -> float | None:
         """Returns by how much `trials` more would likely improve the objective; None while there are too few trials.
 
-        What the tail of the finished trials' values promises (see `outlook`), but no more than the regret left.
+        What the tail of the finished trials' values promises (see `outlook`), but no more than the regret left and
+        than the metric can have. Several objectives have no common unit; None for them too.
         """
+        if self._spec.search.also:
+            return None
         objective = self._spec.search.objective
-        sign = 1.0 if METRICS[objective].higher_is_better else -1.0
+        metric = METRICS[objective]
+        sign = 1.0 if metric.higher_is_better else -1.0
         best = [record.best_epoch(objective) for record in self.records() if record.state.is_finished]
-        promised = gain_of_draws([sign * epoch.value(objective) for epoch in best if epoch is not None], draws=trials)
-        left = self.expected_gain() if promised else None
-        return promised if promised is None or left is None else min(promised, left)
+        values = [sign * epoch.value(objective) for epoch in best if epoch is not None]
+        promised = gain_of_draws(values, draws=trials)
+        if not promised:
+            return promised
+        left = self.expected_gain()
+        room = sign * metric.ideal - max(value for value in values if math.isfinite(value))
+        return min(promised, room, promised if left is None else left)
 
     def given_up(self) -> tuple[GivenUp, ...]:
         """Returns the backbones of a choice that were tried and are beaten for certain, with the reason."""

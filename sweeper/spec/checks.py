@@ -149,6 +149,8 @@ def _objectives(spec: SweepSpec) -> Iterator[Problem]:
         )
     if search.also and search.warm_start:
         yield ("search", "warm_start"), "earlier searches tell of one objective; leave out `also`, or the warm start."
+    if search.also and search.patience:
+        yield ("search", "patience"), "what is gained has one objective's unit; leave out `also`, or `patience`."
 
 
 def _grid(spec: SweepSpec) -> Iterator[Problem]:

@@ -229,3 +229,16 @@ def test_a_new_sweeps_storage_is_the_specs_else_the_environments(
     monkeypatch.setenv("SWEEPER_STORAGE", "postgresql://sweeper@db/sweeper")
     assert with_storage(make_spec()).search.storage == "postgresql://sweeper@db/sweeper"
     assert with_storage(make_spec(search={"storage": "sqlite:///own.db"})).search.storage == "sqlite:///own.db"
+
+
+@pytest.mark.parametrize(("also", "promised"), [((), 0.05), (("latency_ms",), None)])
+def test_more_trials_promise_no_more_than_a_metric_can_have_and_nothing_of_several(
+    make_spec: MakeSpec, open_on_disk: Open, epoch: Epoch, also: tuple[str, ...], promised: float | None
+) -> None:
+    ledger = open_on_disk(make_spec(search={"trials": 9, "also": also}))
+    for top1 in (0.95, 0.9, 0.8, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1):
+        suggestion = ledger.ask()
+        assert suggestion is not None
+        ledger.report(suggestion.number, epoch(1, top1).model_copy(update={"latency_ms": 1.0}))
+        ledger.complete(suggestion.number)
+    assert ledger.gain_of_more(trials=20) == (promised if promised is None else pytest.approx(promised))

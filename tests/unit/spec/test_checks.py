@@ -194,8 +194,12 @@ def test_a_name_that_runs_through_a_plain_value_is_refused() -> None:
             {"also": ["latency_ms"], "warm_start": [{"sweep": "old"}]},
             "search.warm_start: earlier searches tell of one objective; leave out `also`, or the warm start.",
         ),
+        (
+            {"also": ["latency_ms"], "patience": {"gain": 0.01, "trials": 5}},
+            "search.patience: what is gained has one objective's unit; leave out `also`, or `patience`.",
+        ),
     ],
-    ids=["metric", "constraint", "twice", "sampler", "warm start"],
+    ids=["metric", "constraint", "twice", "sampler", "warm start", "patience"],
 )
 def test_objectives_and_constraints_are_metrics(search: dict[str, Any], message: str) -> None:
     spec = SweepSpec.model_validate({"name": "s", "data": {"source": "digits"}, "backbone": "vit", "search": search})
