@@ -32,7 +32,7 @@ def card_of(report: ExportReport, backbone: Backbone, config: TrialConfig) -> st
     parts = (
         # Read by the Hugging Face hub, where the folder can be put as it is.
         "---\npipeline_tag: image-classification\nlibrary_name: timm\n---",
-        _what(report),
+        _what(report, config),
         _use(report, backbone),
         _input(report),
         _files(report),
@@ -43,9 +43,10 @@ def card_of(report: ExportReport, backbone: Backbone, config: TrialConfig) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def _what(report: ExportReport) -> str:
+def _what(report: ExportReport, config: TrialConfig) -> str:
     info, metrics = report.info, report.origin.metrics
-    text = f"# {info.backbone}, fine-tuned\n\nSays which of {len(info.classes)} classes a picture shows."
+    how = "trained from scratch" if config.weights == "random" else "fine-tuned"
+    text = f"# {info.backbone}, {how}\n\nSays which of {len(info.classes)} classes a picture shows."
     if metrics is not None:
         measured = (
             f"{metric.title} {format(value, metric.format)}"

@@ -81,6 +81,7 @@ def test_the_folder_says_where_the_model_is_from_and_not_where_the_images_lie(
     text = ModelPaths(exported.folder).config.read_text() + ModelPaths(exported.folder).card.read_text()
     assert str(digits) not in text
     assert f"top-1 {trial[1].top1:.4f}" in text
+    assert f"# {exported.info.backbone}, trained from scratch" in text
 
 
 def test_a_head_of_ours_is_exported_and_the_card_says_that_timm_cannot_open_it(
