@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 def one_core() -> Iterator[None]:
     """Keeps BLAS on one core.
 
-    Matrices of a few hundred rows take two to three times as long on two (benchmarks/README.md), the other cores
-    belong to the trials, and sums in one order give the same suggestion on every machine.
+    Matrices of a few hundred rows take two to three times as long on two (benchmarks/README.md), and the other
+    cores belong to the trials.
     """
     import scipy.linalg  # noqa: F401  brings a BLAS of its own, which must be there to be limited
 
